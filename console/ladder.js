@@ -128,7 +128,7 @@ export function ofEvents(records) {
         "dialog-answered": [after, own, "answered"],
         "tls-up": [gateway, side, "TLS stands"],
         "tls-failed": [gateway, side, "TLS failed"],
-        "media-notice": [gateway, own, fields.what ?? "notice"],
+        "media-notice": [gateway, own, fields.reason || (fields.what ?? "notice")],
         "media-released": [gateway, own, `back, ${octets((fields["octets.caller.received"] ?? 0) + (fields["octets.callee.received"] ?? 0))}`],
         "call-ended": [fields.cause === "callee-hung-up" ? after : fields.cause === "caller-hung-up" || fields.cause === "cancelled" ? before : own, own, cause(fields.cause)],
         "dialog-ended": [own, own, cause(fields.why ?? fields.cause)],

@@ -71,7 +71,7 @@ export function sealOf(plans) {
 
 const CAUSES = {
   "caller-hung-up": "the caller hung up", "callee-hung-up": "the callee hung up", "cancelled": "given up before an answer",
-  "refused": "refused by the other side", "refused-here": "refused here", "gateway-lost": "its gateway was lost",
+  "refused": "refused by the other side", "refused-here": "refused here", "caller-took-down": "the caller took it down", "callee-took-down": "the callee took it down", "unreachable": "the next hop could not be reached", "unanswered": "no answer from the next hop", "gateway-lost": "its gateway was lost",
   "context-lost": "its gateway lost the media", "interface": "an interface of the gateway went down", "session-timer": "the session timer ran out",
   "no-ack": "the answer was never acknowledged", "gateway": "the gateway could not do it", "inactive": "no media for too long",
   "stopping": "the border went out of service", "caller-tls": "TLS with the caller failed", "callee-tls": "TLS with the callee failed",

@@ -113,19 +113,23 @@ pub fn run(args: &TraceArgs) -> ExitCode {
     shown(args, trace.finish(), cut)
 }
 
-/// The same of running nodes: exit code 2 if one does not answer.
+/// The same of running nodes: exit code 2 if none answers, 1 if some do.
 fn of_nodes(args: &TraceArgs) -> ExitCode {
     let outcome = match args.nodes.follow {
         true => args.nodes.follow(args.call.as_deref(), args.format, args.messages).map(|()| None),
         false => args.nodes.fetch().map(Some),
     };
     match outcome {
-        Ok(Some((tellings, remarks))) => {
+        Ok(Some(fetched)) => {
             let mut tracer = Tracer::new(Limits::default(), false);
-            tellings.iter().for_each(|telling| tracer.listen(telling));
+            fetched.tellings.iter().for_each(|telling| tracer.listen(telling));
             let mut ladder = tracer.finish();
-            ladder.remarks.extend(remarks);
-            shown(args, ladder, false)
+            ladder.remarks.extend(fetched.remarks);
+            for why in &fetched.missing {
+                eprintln!("carnet trace: {why}");
+                ladder.remarks.push(format!("a node is missing, and what it saw: {why}"));
+            }
+            shown(args, ladder, !fetched.missing.is_empty())
         }
         Ok(None) => ExitCode::SUCCESS,
         Err(why) => {

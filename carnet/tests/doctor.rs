@@ -611,6 +611,43 @@ fn a_process_that_runs_is_asked() {
     );
     let what = format!("does not listen at TCP {more}");
     setup.findings(&changed).has("socket-not-open", "warning", "border.alg.network.core.listen", &what);
+    // One that does nothing any more is not taken for one that has no door.
+    let pid = rustix::process::Pid::from_child(&process.child);
+    rustix::process::kill_process(pid, rustix::process::Signal::STOP).unwrap();
+    let stopped = setup.findings(&text);
+    let what = format!("it runs (process {}) and is stopped", process.child.id());
+    stopped.has("process-silent", "fault", "admin", &what);
+    assert!(!stopped.own().iter().any(|finding| finding["check"] == "port-taken"), "{stopped:#?}");
+}
+
+/// Why a certificate is not accepted is told, with what to do about it.
+#[test]
+fn a_key_servers_certificate_says_what_is_wrong_with_it() {
+    let setup = Setup::new();
+    let authority = Authority::new(setup.directory.path(), "keys");
+    let (long_ago, late) = ("20200101000000Z", "20490101000000Z");
+    for (name, names, from, to, what, fix) in [
+        ("over", "IP:127.0.0.1", long_ago, "20200201000000Z", "certificate has expired", "is over"),
+        ("early", "IP:127.0.0.1", "20480101000000Z", late, "certificate is not yet valid", "is behind"),
+        ("other", "DNS:other.example", long_ago, late, "mismatch", "other names"),
+    ] {
+        authority.issue(name, names, from, to);
+        let at = free();
+        let (pem, key) = (format!("{name}.pem"), format!("{name}.key"));
+        let mut command = Command::new("openssl");
+        command.args(["s_server", "-www", "-accept", &at.to_string(), "-cert", &pem, "-key", &key]);
+        let _server = Running::start(command.current_dir(setup.directory.path()));
+        let until = std::time::Instant::now() + common::PATIENCE;
+        while std::net::TcpStream::connect(at).is_err() {
+            assert!(std::time::Instant::now() < until, "openssl s_server does not listen");
+            std::thread::sleep(std::time::Duration::from_millis(50));
+        }
+        let plain = format!("url = \"http://{}\"", setup.kms.address);
+        let findings = setup.with(&plain, &format!("url = \"https://{at}\"\nca-file = \"keys.pem\""));
+        findings.has("kms-unreachable", "fault", "conference.conf.kms", what);
+        let found = findings.own().into_iter().find(|finding| finding["check"] == "kms-unreachable").unwrap();
+        assert!(found["fix"].as_str().unwrap().contains(fix), "{found}");
+    }
 }
 
 /// So is one that cannot be asked, found by what it was started with.
@@ -730,4 +767,72 @@ fn anybody_may_ask() {
     );
     let all = findings.json["findings"].as_array().unwrap();
     assert!(all.iter().any(|finding| finding["check"] == "not-root"), "{all:#?}");
+}
+
+/// Log and records are in UTC; a host that shows another time is told so.
+#[test]
+fn another_time_zone_is_told() {
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("carnet.toml");
+    std::fs::write(&file, "[kms]\nname = \"kms.example\"\nlisten = \"127.0.0.1:1\"\ndata = \"data\"\n")
+        .unwrap();
+    let told = |zone: &str| {
+        let mut command = Command::new(CARNET);
+        command.args(["doctor", "--offline", "--json", "-c"]).arg(&file).env("TZ", zone);
+        let findings = Findings::of(command.output().unwrap());
+        let all = findings.json["findings"].as_array().unwrap().clone();
+        all.into_iter().find(|finding| finding["check"] == "time-zone")
+    };
+    let found = told("IST-5:30").unwrap();
+    assert_eq!((&found["weight"], &found["at"]), (&"note".into(), &"log".into()));
+    assert!(found["what"].as_str().unwrap().contains("+05:30"), "{found}");
+    assert_eq!(told("UTC0"), None);
+}
+
+/// The kernel's own numbers, as files that are laid over them.
+#[test]
+fn connections_that_the_kernel_follows_are_counted() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = |name: &str| directory.path().join(name);
+    std::fs::write(
+        path("carnet.toml"),
+        "[gateway.agw]\nrole = \"trgw\"\nmemory = 16\ncontrollers = [\"alg@tcp:127.0.0.1:1\"]\n\
+         [gateway.agw.realm.core]\nv4 = \"192.0.2.77\"\nports = \"20000-20009\"\n",
+    )
+    .unwrap();
+    let found = |count: &str, most: &str, buckets: &str| {
+        let mut command = "ip link set lo up && ip address add 192.0.2.77/32 dev lo".to_owned();
+        for (name, value) in [("count", count), ("max", most), ("buckets", buckets)] {
+            std::fs::write(path(name), format!("{value}\n")).unwrap();
+            let over = format!("/proc/sys/net/netfilter/nf_conntrack_{name}");
+            command += &format!(" && mount --bind {} {over}", path(name).display());
+        }
+        command += &format!(" && exec {CARNET} doctor --offline --json -c {}", path("carnet.toml").display());
+        let output = Command::new("unshare").args(["-n", "-m", "sh", "-c", &command]).output().unwrap();
+        if output.stdout.is_empty() {
+            return Err(String::from_utf8_lossy(&output.stderr).into_owned());
+        }
+        let all = Findings::of(output).json["findings"].as_array().unwrap().clone();
+        let told = all.into_iter().filter(|finding| {
+            finding["check"].as_str().unwrap().starts_with("conntrack-") && finding["at"] == "gateway.agw"
+        });
+        Ok(told.collect::<Vec<_>>())
+    };
+    let full = match found("81", "100", "100") {
+        Ok(full) => full,
+        Err(why) => {
+            assert!(std::env::var_os("CARNET_REQUIRE_ROOT").is_none(), "{why}");
+            eprintln!("skipped: {why}");
+            return;
+        }
+    };
+    assert_eq!(full.len(), 1, "{full:#?}");
+    assert_eq!((&full[0]["check"], &full[0]["weight"]), (&"conntrack-full".into(), &"warning".into()));
+    assert!(full[0]["what"].as_str().unwrap().contains("81 connections of 100"), "{full:#?}");
+    assert!(full[0]["fix"].as_str().unwrap().contains("nf_conntrack_max"), "{full:#?}");
+    let small = found("79", "1000", "100").unwrap();
+    assert_eq!(small.len(), 1, "{small:#?}");
+    assert_eq!((&small[0]["check"], &small[0]["weight"]), (&"conntrack-buckets".into(), &"note".into()));
+    assert!(small[0]["what"].as_str().unwrap().contains("1000 connections share 100 buckets"), "{small:#?}");
+    assert_eq!(found("80", "100", "100").unwrap(), Vec::<Value>::new());
 }

@@ -410,6 +410,14 @@ fn who_may_not_ask_or_asks_nobody_hears_why() {
     scene.border.child.wait().unwrap();
     let (code, said) = trace(&["--node", &node]);
     assert!(code == Some(2) && said.contains("nobody answers as it should"), "{said}");
+    // Of several the others are shown, and it is said that one is missing.
+    let gateway = format!("http://{}", scene.gateway_admin);
+    let output =
+        Command::new(CARNET).args(["trace", "--node", &node, "--node", &gateway, "--list"]).output().unwrap();
+    let (shown, said) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    assert_eq!(output.status.code(), Some(1), "{shown}{said}");
+    assert!(said.contains(&scene.admin.to_string()) && shown.contains("a node is missing"), "{shown}{said}");
+    assert!(shown.contains("control"), "what the gateway saw: {shown}");
     let (code, said) = trace(&[]);
     assert!(code == Some(2) && said.contains("-c FILE"), "{said}");
     // A word that opens does not go over a network that can be read.

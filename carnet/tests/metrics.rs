@@ -82,6 +82,7 @@ fn prometheus_reads_what_is_counted_and_held() {
         "carnet_gateway_memory_bytes{gateway=\"agw\"} 0\n",
         "carnet_build_info{version=",
         "process_open_fds ",
+        "process_max_fds ",
     ] {
         assert!(text.contains(line), "{line}{text}");
     }
@@ -254,6 +255,18 @@ fn a_certificate_opens_and_its_absence_does_not() {
     };
     let (done, text) = get(Some("friend"));
     assert!(done && text.contains("carnet_build_info"), "{text}");
+    // When the certificate is over: two days after it was made, to the second as openssl has it.
+    let ends: i64 = text
+        .lines()
+        .find_map(|line| line.strip_prefix("carnet_certificate_expiry_timestamp_seconds{at=\"admin.tls\"} "))
+        .unwrap_or_else(|| panic!("{text}"))
+        .parse()
+        .unwrap();
+    let said = Command::new("openssl").args(["x509", "-noout", "-enddate", "-in", &node]).output().unwrap();
+    let said = String::from_utf8(said.stdout).unwrap();
+    let date = said.trim().strip_prefix("notAfter=").unwrap();
+    let seconds = Command::new("date").args(["-u", "-d", date, "+%s"]).output().unwrap();
+    assert_eq!(ends.to_string(), String::from_utf8(seconds.stdout).unwrap().trim(), "{date}");
     for who in [None, Some("stranger")] {
         let (done, text) = get(who);
         assert!(!done && text.is_empty(), "{who:?}: {text}");
@@ -466,5 +479,13 @@ fn alerts_and_dashboard_name_what_there_is() {
             .output();
         let rules = rules.unwrap();
         assert!(rules.status.success(), "{rules:?}");
+        // Each is set off by what it is for, and by nothing less.
+        let tried = Command::new("promtool")
+            .args(["test", "rules"])
+            .arg(format!("{docs}/monitoring/alerts-test.yml"))
+            .output()
+            .unwrap();
+        let said = String::from_utf8_lossy(&[tried.stdout, tried.stderr].concat()).into_owned();
+        assert!(tried.status.success(), "{said}");
     }
 }

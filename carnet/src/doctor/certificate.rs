@@ -49,6 +49,19 @@ pub fn look(config: &Config, report: &mut Report) {
     }
 }
 
+/// Where certificates stand that peers look at the dates of, and their files.
+pub fn dated(config: &Config) -> Vec<(String, PathBuf)> {
+    all(config).into_iter().filter(|shown| !shown.pinned).map(|shown| (shown.at, shown.certificate)).collect()
+}
+
+/// When the first certificate of a file is over, in seconds since 1970; `None` if there is none that can be read.
+pub fn end_of(path: &Path) -> Option<i64> {
+    const DAY: i64 = 86_400;
+    let chain = X509::stack_from_pem(&std::fs::read(path).ok()?).ok()?;
+    let since = Asn1Time::from_unix(0).ok()?.diff(chain.first()?.not_after()).ok()?;
+    Some(i64::from(since.days) * DAY + i64::from(since.secs))
+}
+
 fn all(config: &Config) -> Vec<Shown> {
     let mut all = Vec::new();
     for (name, border) in &config.border {

@@ -157,6 +157,11 @@ pub fn room(config: &Config, report: &mut Report) {
     if let Some(kms) = config.kms.as_ref().map(|kms| kms.as_ref()) {
         look(&kms.data.join("kms.redb"), "kms.data", None, report);
     }
+    for (name, border) in &config.border {
+        if let Some(state) = &border.as_ref().state {
+            look(&state.as_ref().directory.as_ref().join("x"), &format!("border.{name}.state"), None, report);
+        }
+    }
     for (name, server) in &config.conference {
         if let Some(store) = &server.as_ref().store {
             look(store, &format!("conference.{name}.store"), None, report);

@@ -22,7 +22,7 @@ pub fn look(config: &Config, report: &mut Report) {
     // As `carnet run` does.
     raise_descriptor_limit();
     descriptors(config, report);
-    associations(config, report);
+    associations(config, || ControlTransport::Sctp.available(), report);
     for (name, gateway) in &config.gateway {
         gateway_host(name, gateway.as_ref(), report);
     }
@@ -72,8 +72,12 @@ fn descriptors(config: &Config, report: &mut Report) {
     }
 }
 
-/// SCTP, where gateway control wants it.
-fn associations(config: &Config, report: &mut Report) {
+/// SCTP, where gateway control wants it. `available` says whether the kernel has it.
+fn associations<E: std::fmt::Display>(
+    config: &Config,
+    available: impl FnOnce() -> Result<(), E>,
+    report: &mut Report,
+) {
     let listens = super::controls(config)
         .filter(|(_, control)| control.listen.iter().any(|bind| bind.as_ref().proto == ControlProto::Sctp));
     let mut at: Vec<String> = listens.map(|(at, _)| format!("{at}.listen")).collect();
@@ -84,7 +88,10 @@ fn associations(config: &Config, report: &mut Report) {
         let wants = gateway.as_ref().controllers.as_ref().iter().any(wants);
         wants.then(|| format!("gateway.{name}.controllers"))
     }));
-    if let (false, Err(error)) = (at.is_empty(), ControlTransport::Sctp.available()) {
+    if at.is_empty() {
+        return;
+    }
+    if let Err(error) = available() {
         for at in at {
             let fix = "`modprobe sctp`, and a line `sctp` in a file of /etc/modules-load.d/; Debian has it in the kernel's own package";
             report.fault("sctp-missing", &at, error.to_string(), fix);
@@ -243,6 +250,37 @@ fn memory(config: &Config, report: &mut Report) {
 mod tests {
     use super::*;
     use std::time::Duration;
+
+    #[test]
+    fn who_wants_sctp_hears_that_there_is_none() {
+        let config = |transport: &str| {
+            let text = format!(
+                "[border.c]\nrole = \"ibcf\"\ndomain = \"c\"\n\
+                 control = {{ listen = [\"tcp:127.0.0.1:2944\", \"{transport}:127.0.0.1:2945\"], gateways = [\"h\"] }}\n\
+                 [border.c.network.a]\nlisten = [\"udp:127.0.0.1:5060\"]\n\
+                 [border.c.network.b]\nlisten = [\"udp:127.0.0.1:5061\"]\n\
+                 [gateway.g]\nrole = \"trgw\"\ncontrollers = [\"d@tcp:127.0.0.1:2944\", \"d@{transport}:127.0.0.1:2945\"]\n\
+                 [gateway.g.realm.n]\nv4 = \"127.0.0.1\"\nports = \"1-9\"\n"
+            );
+            carnet_ops::config::parse("x", text, std::path::Path::new("/")).unwrap()
+        };
+        let found = |transport: &str, there: bool| {
+            let mut report = Report::default();
+            let available = || if there { Ok(()) } else { Err("no SCTP") };
+            associations(&config(transport), available, &mut report);
+            let of = |finding: &super::super::report::Finding| {
+                (finding.check, finding.at.clone(), finding.what.clone())
+            };
+            report.findings.iter().map(of).collect::<Vec<_>>()
+        };
+        let missing = |at: &str| ("sctp-missing", at.to_owned(), "no SCTP".to_owned());
+        assert_eq!(
+            found("sctp", false),
+            [missing("border.c.control.listen"), missing("gateway.g.controllers")]
+        );
+        assert!(found("sctp", true).is_empty());
+        assert!(found("tcp", false).is_empty(), "nobody wants it");
+    }
 
     #[test]
     fn clocks_that_differ_are_told_with_the_way() {

@@ -5,7 +5,7 @@
 //! It changes nothing. It opens sockets for a moment, asks next hops with OPTIONS, and has key management services issue one
 //! ticket to the account that asks. A process that runs with the file already is asked how it is.
 
-mod certificate;
+pub mod certificate;
 mod client;
 mod clock;
 mod files;
@@ -83,6 +83,7 @@ async fn examine(path: &Path, offline: bool) -> Report {
     sockets::look(&config, nodes.is_some() || process.is_some(), &mut report);
     match (&nodes, process) {
         (Some(nodes), _) => running::look(nodes, &mut report),
+        (None, Some(number)) if config.admin.is_some() => running::silent(number, &mut report),
         (None, Some(number)) => {
             let what = format!("it runs (process {number}), and cannot be asked how it is");
             let fix = "add `[admin]` with `socket` or `listen` to the file and start anew";

@@ -208,15 +208,27 @@ pub async fn one_kms(at: &str, account: &Account<'_>, report: &mut Report) {
         Err(error) => {
             let what = format!("{url} {error}");
             let fix = match &error {
-                NodeError::Unreachable(why) if why.contains("certificate") => {
-                    "the file of authorities has to hold the one of its certificate, which has to be good for the host in the URL"
-                }
+                NodeError::Unreachable(why) if why.contains("certificate") => refused_certificate(why),
                 _ => "see that it runs, that its URL is right, and that no firewall is in between",
             };
             return report.fault("kms-unreachable", at, what, fix);
         }
     }
     credentials(at, account, report).await;
+}
+
+/// What to do about a certificate, by what OpenSSL says of it.
+fn refused_certificate(why: &str) -> &'static str {
+    let why = why.to_ascii_lowercase();
+    if why.contains("expired") {
+        "its certificate is over, or the clock of this host is ahead (`date -u`): have it made anew, put it in place there and reload"
+    } else if why.contains("not yet valid") {
+        "the clock of this host is behind (`date -u`), or the certificate begins later"
+    } else if why.contains("mismatch") {
+        "its certificate is good for other names than the host in the URL: name one of those, or have it made with this one as subjectAltName"
+    } else {
+        "the file of authorities has to hold the one of its certificate, which has to be good for the host in the URL"
+    }
 }
 
 /// Asks for a ticket to oneself: that is answered only to who has the key.
@@ -232,6 +244,12 @@ async fn credentials(at: &str, account: &Account<'_>, report: &mut Report) {
             Err(MikeyError::Refused { number: error_no::INVALID_TS, .. }) => {
                 let what = "it refuses the time of requests: the clocks differ by more than its `skew`";
                 return report.fault("clock-skew", at, what, "have both hosts keep their clocks");
+            }
+            // Nothing is wrong with the account.
+            Err(MikeyError::Refused { number: error_no::UNSPECIFIED, .. }) => {
+                let what = "it has trouble of its own, and gives nobody a ticket";
+                let fix = "its log says why: a disk that is full, as a rule; `carnet doctor` on its host looks for that";
+                return report.fault("kms-trouble", at, what, fix);
             }
             Err(error) => error.to_string(),
         },

@@ -52,6 +52,46 @@ pub fn process(file: &Path) -> Option<u32> {
     numbered.find(|(_, path)| same(path) == Some(true)).map(|(number, _)| number)
 }
 
+/// It has a door, and does not come to it.
+pub fn silent(number: u32, report: &mut Report) {
+    let status = std::fs::read_to_string(format!("/proc/{number}/status")).unwrap_or_default();
+    let state =
+        status.lines().find_map(|line| line.strip_prefix("State:")).map(str::trim).unwrap_or_default();
+    if state.starts_with('T') {
+        let what = format!("it runs (process {number}) and is stopped: it does nothing at all");
+        return report.fault(
+            "process-silent",
+            "admin",
+            what,
+            format!("`kill -CONT {number}`, or start it anew"),
+        );
+    }
+    let what = format!("it runs (process {number}) and does not answer at `socket` or `listen` of [admin]");
+    let fix = "it hangs, or has no descriptors left: its log says so; `carnet doctor` as its own user or root sees more. Start it anew; under systemd \
+               its watchdog does (WatchdogSec=)";
+    report.fault("process-silent", "admin", what, fix);
+}
+
+/// What to do about a gateway that a controller cannot use.
+fn away(name: &str, state: &str, gateway: &Value) -> String {
+    match state {
+        "estranged" => format!(
+            "{name} says that another is its controller: the name before `@` in its `controllers` has to be that of this one, and only one \
+             controller may have it"
+        ),
+        _ if gateway.get("refusal").is_some_and(|refusal| !refusal.is_null()) => {
+            format!(
+                "it was turned away: {}; compare what it registers as with `control` here",
+                text(gateway, "refusal")
+            )
+        }
+        _ => format!(
+            "see that {name} runs and has this controller in `controllers` with its address, that UDP or TCP of control passes both ways, and \
+             that `control.peers` here names the address it has (`foreign-control` in the log says if not)"
+        ),
+    }
+}
+
 /// Gateways without a controller, controllers without their gateways, pools that are used up.
 pub fn look(nodes: &Value, report: &mut Report) {
     report.looked("the running process");
@@ -95,9 +135,7 @@ pub fn look(nodes: &Value, report: &mut Report) {
                 let (name, state) = (text(gateway, "gateway"), text(gateway, "state"));
                 if state != "in service" {
                     let what = format!("its gateway {name} is {state}: nothing goes over it");
-                    let fix = format!(
-                        "see that {name} runs and has this controller in `controllers`, and what its log says"
-                    );
+                    let fix = away(&name, &state, gateway);
                     report.fault("gateway-not-in-service", &at, what, fix);
                 }
             }

@@ -242,8 +242,10 @@ impl Calls {
                     media.status = Status::error(format!("TLS of the {}: {reason}", name(*side)));
                 }
             }
-            Border::MediaNotice { what, .. } => {
-                call.note(now, "media-notice", |told| told.with("what", what.clone()));
+            Border::MediaNotice { what, reason, .. } => {
+                call.note(now, "media-notice", |told| {
+                    told.with("what", what.clone()).with("reason", reason.clone())
+                });
             }
             Border::GatewayAnswered { gateway, transaction, command, context, code, took, .. } => {
                 let told = Told::of("border", border)

@@ -49,7 +49,7 @@ fn started(call_id: &str, from: &str) -> Border {
 }
 
 fn ended(call_id: &str, cause: Cause) -> Border {
-    Border::CallEnded { call_id: call_id.into(), cause }
+    Border::CallEnded { call_id: call_id.into(), cause, said: None }
 }
 
 fn named<'a>(spans: &'a [Span], name: &str) -> &'a Span {

@@ -141,7 +141,9 @@ pub fn start(
     let lasting = local.is_empty();
     let keeping = section.state.as_ref().map(|state| {
         let control = (section.control.as_ref(), lasting);
+        let place = state.as_ref().directory.as_ref().display();
         Keeping::open(name, state.as_ref(), control, (&mut border, began))
+            .map_err(|e| format!("{place}: {e}"))
     });
     let (keeping, ways) = keeping.transpose().map_err(|e| fail(&e))?.unzip();
     let mut running = Running {

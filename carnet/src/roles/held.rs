@@ -1,8 +1,10 @@
 //! What the roles of a process hold at the moment, as gauges.
 
 use super::held_sip;
+use crate::doctor::certificate;
 use carnet_ops::metrics::Gauge;
 use serde_json::Value;
+use std::path::PathBuf;
 
 /// How full the ring is that ladders are made of.
 pub(super) fn ring(level: super::tap::Level) -> Vec<Gauge> {
@@ -186,6 +188,22 @@ fn controlled(role: &'static str, owner: &str, gateway: &Value, gauges: &mut Vec
     put("carnet_control_in_service", "Whether a controller can use a gateway", up);
 }
 
+/// When certificates are over, by where they stand in the file.
+pub(super) fn certificates(dated: Vec<(String, PathBuf)>) -> Vec<Gauge> {
+    let gauge = |(at, path): (String, PathBuf)| {
+        // A double holds every second until long after the last year that a certificate can have.
+        #[allow(clippy::cast_precision_loss)]
+        let value = certificate::end_of(&path)? as f64;
+        Some(Gauge {
+            name: "carnet_certificate_expiry_timestamp_seconds",
+            help: "When the certificate in the file is over, since 1970",
+            labels: vec![("at", at)],
+            value,
+        })
+    };
+    dated.into_iter().filter_map(gauge).collect()
+}
+
 /// What the kernel says of this process; missing where it says nothing.
 fn process(gauges: &mut Vec<Gauge>) {
     let mut put = |name, help, value: Option<f64>| {
@@ -202,6 +220,10 @@ fn process(gauges: &mut Vec<Gauge>) {
     let open =
         std::fs::read_dir("/proc/self/fd").ok().and_then(|entries| u32::try_from(entries.count()).ok());
     put("process_open_fds", "Open files and sockets", open.map(f64::from));
+    // 2^53 and more, where nothing keeps them, is as good as it.
+    #[allow(clippy::cast_precision_loss)]
+    let most = rustix::process::getrlimit(rustix::process::Resource::Nofile).current.map(|most| most as f64);
+    put("process_max_fds", "Files and sockets that may be open", most);
 }
 
 fn array<'a>(of: &'a Value, member: &str) -> &'a [Value] {

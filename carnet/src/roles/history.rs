@@ -239,7 +239,7 @@ mod tests {
         let (history, start) = (History::default(), Instant::now());
         let wall = |seconds| UNIX_EPOCH + Duration::from_secs(1_000 + seconds);
         history.look(start, wall(0), || 0);
-        let ended = |cause| Border::CallEnded { call_id: "x".into(), cause };
+        let ended = |cause| Border::CallEnded { call_id: "x".into(), cause, said: None };
         for event in [
             Border::CallUp { call_id: "x".into() },
             ended(Cause::Bye(Side::Caller)),

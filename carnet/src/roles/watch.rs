@@ -649,7 +649,7 @@ mod tests {
             Both { caller: Octets { received: 5, sent: 7 }, callee: Octets { received: 7, sent: 5 } };
         let started = Border::CallStarted { call_id: call_id(), from: "a".into(), to: "b".into(), networks };
         let gateway = || "agw".into();
-        let ended = |cause| Border::CallEnded { call_id: call_id(), cause };
+        let ended = |cause| Border::CallEnded { call_id: call_id(), cause, said: None };
         for event in [
             started,
             Border::CallUp { call_id: call_id() },

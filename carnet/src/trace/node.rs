@@ -24,44 +24,68 @@ pub struct Nodes {
     pub follow: bool,
 }
 
+/// What nodes keep.
+#[derive(Default)]
+pub struct Fetched {
+    /// All of it.
+    pub tellings: Vec<Telling>,
+    /// What to know of it.
+    pub remarks: Vec<String>,
+    /// Nodes that did not answer, and why.
+    pub missing: Vec<String>,
+}
+
+impl Fetched {
+    /// What one node keeps.
+    async fn add(&mut self, node: &Node) -> Result<(), String> {
+        let (mut after, mut gone) = (0, 0);
+        loop {
+            let page = page(node, after).await?;
+            gone = gone.max(page.gone);
+            let ended = page.tellings.is_empty() || page.next >= page.newest;
+            self.tellings.extend(page.tellings);
+            after = page.next;
+            if !ended {
+                continue;
+            }
+            if gone > 0 {
+                let since = page.oldest.map(|since| format!(" before {since}")).unwrap_or_default();
+                let name = node.name();
+                self.remarks
+                    .push(format!("{name} has forgotten what was{since}: {gone} messages and events"));
+            }
+            return Ok(());
+        }
+    }
+}
+
 impl Nodes {
     /// Whether a node is asked.
     pub fn is_given(&self) -> bool {
         self.reach.is_given()
     }
 
-    /// Everything that the nodes keep, in the order of time, and what to know of it.
+    /// Everything that the nodes keep, in the order of time, and what to know of it. A node of several that does not answer is one of those
+    /// things, and the second of the lists: the others are all the more looked at then.
     ///
     /// # Errors
-    /// Which node does not answer, or why it refuses.
-    pub fn fetch(&self) -> Result<(Vec<Telling>, Vec<String>), String> {
+    /// Why nobody answers.
+    pub fn fetch(&self) -> Result<Fetched, String> {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
         let runtime = runtime.map_err(|e| e.to_string())?;
         runtime.block_on(async {
-            let (mut all, mut remarks) = (Vec::new(), Vec::new());
-            for node in self.reach.nodes()? {
-                let (mut after, mut gone) = (0, 0);
-                loop {
-                    let page = page(&node, after).await?;
-                    gone = gone.max(page.gone);
-                    let ended = page.tellings.is_empty() || page.next >= page.newest;
-                    all.extend(page.tellings);
-                    after = page.next;
-                    if ended {
-                        if gone > 0 {
-                            let since =
-                                page.oldest.map(|since| format!(" before {since}")).unwrap_or_default();
-                            remarks.push(format!(
-                                "{} has forgotten what was{since}: {gone} messages and events",
-                                node.name()
-                            ));
-                        }
-                        break;
-                    }
+            let mut fetched = Fetched::default();
+            let nodes = self.reach.nodes()?;
+            for node in &nodes {
+                if let Err(why) = fetched.add(node).await {
+                    fetched.missing.push(why);
                 }
             }
-            node::together(&mut all);
-            Ok((all, remarks))
+            if fetched.missing.len() == nodes.len() {
+                return Err(fetched.missing.join("; "));
+            }
+            node::together(&mut fetched.tellings);
+            Ok(fetched)
         })
     }
 

@@ -8,7 +8,9 @@ pub enum Error {
     #[error("the disk is full")]
     Full,
     /// Another process has the database open.
-    #[error("another process has the database open")]
+    #[error(
+        "another process has the database open: stop that one (`fuser -v` says which), or name another place"
+    )]
     Busy,
     /// The disk failed, or what is on it is not a database.
     #[error("database: {0}")]

@@ -3,6 +3,7 @@
 use crate::stream::{TlsStream, Transport};
 use crate::{Error, Side};
 use openssl::ssl::{Ssl, SslContextBuilder, SslMethod, SslMode, SslOptions, SslSessionCacheMode, SslVersion};
+use openssl::x509::X509VerifyResult;
 use std::pin::Pin;
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
@@ -62,7 +63,16 @@ where
     match outcome.await {
         Ok(Ok(())) => Ok(TlsStream(tls)),
         Ok(Err(error)) => {
-            let error = Error::from_handshake(error);
+            let error = match Error::from_handshake(error) {
+                // Which of its dates, names and authorities it was: "verify failed" leads nobody to it.
+                Error::Certificate(text) => {
+                    let found = tls.ssl().verify_result();
+                    let why =
+                        if found == X509VerifyResult::OK { text } else { found.error_string().to_owned() };
+                    Error::Certificate(why)
+                }
+                other => other,
+            };
             if side == Side::Server && matches!(error, Error::Certificate(_) | Error::NoCertificate) {
                 part(&mut tls.get_mut().0).await;
             }

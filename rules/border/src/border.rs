@@ -12,7 +12,9 @@ use crate::subscription::Subscription;
 use carnet_h248 as h248;
 use carnet_h248::controller::{GatewayName, LostReason};
 use carnet_plan::{Both, Side, is_unable};
-use carnet_sip::{Answer, ClientKey, Hop, Input, Message, Method, Query, QueryId, ServerKey, Transmit};
+use carnet_sip::{
+    Answer, ClientKey, Hop, Input, Message, Method, Query, QueryId, ServerKey, Silence, Transmit,
+};
 use carnet_wire::Random;
 use std::collections::HashMap;
 use std::time::{Duration, Instant, SystemTime};
@@ -487,10 +489,22 @@ impl Border {
                 // Unreachable next hops are our trouble, not the caller's (RFC 3261 §16.7).
                 let status = if status == 503 { 500 } else { status };
                 let Ok(mut response) = Message::response(&forwarded.request, status, "") else { return };
-                if status == 500 {
-                    let warning = format!("399 {} \"the next hop cannot be reached\"", self.core.config.name);
-                    // Printable, so adding it cannot fail.
-                    let _ = response.push_back("Warning", &warning);
+                if reason != Silence::Cancelled {
+                    // Who is behind the border, and where, is nobody's business before it.
+                    let _ =
+                        response.push_back("Warning", &format!("399 {} \"{reason}\"", self.core.config.name));
+                    self.core.events.push_back(Event::Unanswered {
+                        call_id: forwarded.request.call_id().unwrap_or_default().to_owned(),
+                        method: forwarded.request.method().to_string(),
+                        sent_to: forwarded.to.clone(),
+                        reason: reason.to_string(),
+                    });
+                    if let Purpose::Call(call, _) = &forwarded.purpose
+                        && let Some(call) = self.calls.get_mut(call)
+                        && call.first.client == Some(key)
+                    {
+                        call.first.given_up.get_or_insert(Cause::Unanswered(reason));
+                    }
                 }
                 self.response(now, key, response);
             }

@@ -114,6 +114,8 @@ pub(crate) struct Call {
     pub(crate) deadline: Option<Instant>,
     /// INVITEs after the first that went on and have no final response, and Timer C of each (RFC 3261 §16.8).
     pub(crate) later: Vec<(ClientKey, Instant)>,
+    /// What was said about why it ends.
+    pub(crate) said: Option<String>,
     pub(crate) armed: Option<AlarmKey>,
     /// Server transactions that name this call.
     pub(crate) served: Vec<ServerKey>,
@@ -171,6 +173,7 @@ impl Call {
             phase: Phase::Setup,
             deadline: None,
             later: Vec::new(),
+            said: None,
             armed: None,
             served: Vec::new(),
             began,
@@ -711,7 +714,8 @@ impl Call {
         self.deadline = Some(now + core.linger());
         self.give_up_later(core, now, |_| true);
         self.session.release_all(core);
-        core.events.push_back(Event::CallEnded { call_id: self.call_id.clone(), cause });
+        let said = self.said.take();
+        core.events.push_back(Event::CallEnded { call_id: self.call_id.clone(), cause, said });
         // What waited for the gateway waits no more.
         if self.busy.take().is_some() {
             self.advance(core, now);

@@ -12,7 +12,7 @@ use crate::usage::Usage;
 use carnet_h248::controller::GatewayName;
 use carnet_h248::{ActionReply, ContextId, ErrorDescriptor};
 use carnet_plan::{Context, Side, Urgency, Watch};
-use carnet_sip::{ClientKey, Endpoint, Hop, Message, ServerKey, Uri};
+use carnet_sip::{ClientKey, Destination, Endpoint, Hop, Message, ServerKey, Uri};
 use carnet_wire::Random;
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::hash::{BuildHasher, Hash, Hasher, RandomState};
@@ -66,6 +66,18 @@ pub(crate) struct Forwarded {
     pub(crate) server: ServerKey,
     /// As received.
     pub(crate) request: Message,
+    /// Where it was sent, for people.
+    pub(crate) to: String,
+}
+
+/// Where a request goes, for people.
+pub(crate) fn named(destination: &Destination) -> String {
+    match destination {
+        Destination::Uri(uri) | Destination::From(uri, _) => uri.as_str().to_owned(),
+        Destination::Hops(hops) => {
+            hops.first().map_or_else(String::new, |hop| format!("{} {}", hop.transport, hop.remote))
+        }
+    }
 }
 
 /// What one call wants of others; done when the call at hand is.
@@ -388,8 +400,10 @@ pub(crate) fn no_way(context: &Context) -> Fault {
 /// What a gateway's refusal to reserve means to the caller.
 pub(crate) fn fault_of(error: &ErrorDescriptor) -> Fault {
     match error.code {
+        // It went while it was asked, or serves nobody.
+        502 | 503 => Fault::new(503, "the media gateway does not answer or is out of service"),
         // No context, termination, port or capacity left, or for the moment.
-        412 | 432 | 434 | 502 | 503 | 510 | 511 | 526 => Fault::new(503, "the media gateway has no capacity"),
+        412 | 432 | 434 | 510 | 511 | 526 => Fault::new(503, "the media gateway has no capacity"),
         // What the description says conflicts, lacks something, or cannot be read (H.248.8).
         472..=474 => Fault::warned(488, 399, "the media gateway cannot do what this description asks for"),
         _ => Fault::new(500, "the media gateway refused"),

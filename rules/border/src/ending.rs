@@ -15,6 +15,7 @@ use std::time::Instant;
 impl Call {
     /// The final response to the first INVITE, from here.
     pub(crate) fn answer_first(&mut self, core: &mut Core, now: Instant, fault: &Fault) {
+        self.said = Some(fault.text.clone());
         core.refuse_branch(now, (self.first.server, self.first.branch), &self.first.message, fault);
         core.served.remove(&self.first.server);
     }
@@ -126,14 +127,14 @@ impl Call {
     }
 
     /// A BYE has gone through.
-    pub(crate) fn bye_passed(&mut self, core: &mut Core, now: Instant, at: usize, from: Side) {
+    pub(crate) fn bye_passed(&mut self, core: &mut Core, now: Instant, at: usize, cause: Cause) {
         if let Some(dialog) = self.dialogs.get_mut(at) {
             dialog.ended = true;
         }
         // A BYE in one early dialog leaves the other forks alone.
         let goes_on = self.phase == Phase::Setup || self.dialogs.iter().any(|d| d.confirmed && !d.ended);
         if !goes_on {
-            self.over(core, now, Cause::Bye(from));
+            self.over(core, now, cause);
         }
     }
 }

@@ -4,6 +4,7 @@ use crate::usage::Cap;
 use carnet_event::{Field, Fields, Level};
 use carnet_h248::controller::{GatewayName, LostReason};
 use carnet_plan::{Both, Octets, Plan, Side};
+use carnet_sip::Silence;
 use std::fmt;
 use std::net::IpAddr;
 use std::time::Duration;
@@ -20,6 +21,10 @@ pub enum Cause {
     Refused(u16),
     /// The border refused.
     RefusedHere(u16),
+    /// One end took the call down for a reason (RFC 3326), such as media that did not come about.
+    TakenDown(Side),
+    /// Nobody was there to refuse: no final answer came from where the call went on to.
+    Unanswered(Silence),
     /// The gateway that held the media went away.
     GatewayLost,
     /// The gateway is there and has lost the media.
@@ -58,6 +63,10 @@ impl Cause {
             Self::Cancelled => "cancelled",
             Self::Refused(_) => "refused",
             Self::RefusedHere(_) => "refused-here",
+            Self::TakenDown(Side::Caller) => "caller-took-down",
+            Self::TakenDown(Side::Callee) => "callee-took-down",
+            Self::Unanswered(Silence::Unreachable | Silence::NoAddress) => "unreachable",
+            Self::Unanswered(_) => "unanswered",
             Self::GatewayLost => "gateway-lost",
             Self::ContextLost => "context-lost",
             Self::Interface => "interface",
@@ -84,6 +93,9 @@ impl fmt::Display for Cause {
             Self::Cancelled => f.write_str("the caller gave up"),
             Self::Refused(status) => write!(f, "refused by the far end: {status}"),
             Self::RefusedHere(status) => write!(f, "refused here: {status}"),
+            Self::TakenDown(Side::Caller) => f.write_str("the caller took it down for a reason"),
+            Self::TakenDown(Side::Callee) => f.write_str("the callee took it down for a reason"),
+            Self::Unanswered(silence) => write!(f, "nobody answered where it went on to: {silence}"),
             Self::GatewayLost => f.write_str("the media gateway was lost"),
             Self::ContextLost => f.write_str("the media gateway has lost the call"),
             Self::Interface => f.write_str("an interface of the media gateway went out of service"),
@@ -246,13 +258,19 @@ carnet_event::declare! {
             /// The fingerprints it was held to. Which one it showed, the gateway knows.
             fingerprints: Vec<String>,
         },
-        /// The gateway reports that a stream's connection ended or failed.
-        [info "media-notice" by what]
+        /// The gateway reports that a stream's connection ended, failed or never came.
+        [info "media-notice" by what, reason]
         MediaNotice {
             /// Call-ID.
             call_id: String,
+            /// Media line.
+            index: usize,
+            /// The end, where the gateway names it.
+            side: Option<Side>,
             /// The H.248 event.
             what: String,
+            /// What the gateway says of it: `closed`, `reset_by_peer`, `connect_failed`, `nobody_connected` ...
+            reason: String,
         },
         /// A call of before this process goes on.
         [info "call-restored"]
@@ -317,6 +335,8 @@ carnet_event::declare! {
             call_id: String,
             /// Why.
             cause: Cause,
+            /// What was said about it: the Reason of a BYE (RFC 3326), the Warning of a refusal, or why it was refused here.
+            said: Option<String>,
         },
         /// A request was refused here.
         [warn "request-refused" by status]
@@ -327,6 +347,18 @@ carnet_event::declare! {
             method: String,
             /// SIP status.
             status: u16,
+            /// Why.
+            reason: String,
+        },
+        /// A request was sent on, and no final answer came: nobody is there, or not in time.
+        [warn "unanswered" by reason]
+        Unanswered {
+            /// Call-ID.
+            call_id: String,
+            /// The method.
+            method: String,
+            /// Where it was sent: a next hop of a route, or a terminal.
+            sent_to: String,
             /// Why.
             reason: String,
         },
@@ -460,9 +492,16 @@ carnet_event::declare! {
             ..
         } => Level::Info,
         Event::CallEnded { .. } => Level::Warn,
+        // A terminal that has gone is no trouble for what was to be said to it in passing.
+        Event::Unanswered { method, .. } if !matches!(method.as_str(), "INVITE" | "REGISTER") => Level::Info,
+        // The ends believe in media that cannot pass.
+        Event::MediaNotice { reason, .. } if NO_MEDIA.contains(&reason.as_str()) => Level::Warn,
         _ => declared,
     }
 }
+
+/// Words of gateways for a connection that did not come about, or with which nothing can be done.
+const NO_MEDIA: [&str; 4] = ["connect_failed", "nobody_connected", "not_tls", "not_msrp"];
 
 impl Event {
     /// The Call-ID, for events of a call.
@@ -481,7 +520,8 @@ impl Event {
             | Self::TlsFailed { call_id, .. }
             | Self::MediaNotice { call_id, .. }
             | Self::CallEnded { call_id, .. }
-            | Self::RequestRefused { call_id, .. } => Some(call_id),
+            | Self::RequestRefused { call_id, .. }
+            | Self::Unanswered { call_id, .. } => Some(call_id),
             _ => None,
         }
     }

@@ -34,15 +34,21 @@ impl Border {
             Some((call.key, index, side))
         });
         let Some((key, index, side)) = owner else { return };
+        // A gateway that is asked for both says the same twice.
+        let ended = observed.events.iter().any(|e| e.name == "tcpbcc/BNCChange");
         for event in observed.events.iter().filter(|e| e.name != HEARTBEAT) {
+            if ended && event.name == "g/cause" {
+                continue;
+            }
             if event.name == "tlsbsc/BNCChange" {
                 self.tls_changed(now, key, (index, side), event);
                 continue;
             }
             let inactive = event.name == "adid/ipstop";
-            let what = event.name.to_string();
+            let (what, reason) = (event.name.to_string(), reason(event));
             self.with(key, |call, core| {
-                core.events.push_back(Event::MediaNotice { call_id: call.call_id.clone(), what });
+                let call_id = call.call_id.clone();
+                core.events.push_back(Event::MediaNotice { call_id, index, side, what, reason });
                 if inactive {
                     call.hang_up(core, now, Cause::Inactive);
                 }
@@ -59,21 +65,25 @@ impl Border {
         event: &ObservedEvent,
     ) {
         // A gateway that names its terminations anew makes nothing worse.
-        let side = side.unwrap_or(Side::Caller);
-        let word = |name: &str| event.value(name).map(|v| v.as_str().trim_matches('"').to_owned());
+        let (named, side) = (side, side.unwrap_or(Side::Caller));
         let stands = event.value("Type").map(Value::as_str).is_some_and(|t| t.eq_ignore_ascii_case("EST"));
         self.with(key, |call, core| {
             let call_id = call.call_id.clone();
             if stands {
                 return core.events.push_back(Event::TlsUp { call_id, index, side });
             }
-            let general = word("Generalcause").unwrap_or_default();
+            let reason = reason(event);
             // RFC 3525 §E.1.2: `NR`, released in order.
-            if general == "NR" {
+            if word(event, "Generalcause").is_some_and(|general| general == "NR") {
                 let what = event.name.to_string();
-                return core.events.push_back(Event::MediaNotice { call_id, what });
+                return core.events.push_back(Event::MediaNotice {
+                    call_id,
+                    index,
+                    side: named,
+                    what,
+                    reason,
+                });
             }
-            let reason = word("Failurecause").filter(|words| !words.is_empty()).unwrap_or(general);
             let cut_off = reason == "truncated";
             let context = call.session.streams.get(index).and_then(crate::session::Stream::context);
             let fingerprints = context.map(|context| context.held_to(side).to_vec()).unwrap_or_default();
@@ -84,4 +94,14 @@ impl Border {
             }
         });
     }
+}
+
+/// What the gateway says of an event: its own words, else the general cause (RFC 3525 §E.1.2), else nothing.
+fn reason(event: &ObservedEvent) -> String {
+    let words = word(event, "Failurecause").filter(|words| !words.is_empty());
+    words.or_else(|| word(event, "Generalcause")).unwrap_or_default()
+}
+
+fn word(event: &ObservedEvent, name: &str) -> Option<String> {
+    event.value(name).map(|value| value.as_str().trim_matches('"').to_owned())
 }

@@ -5,7 +5,7 @@
 
 use crate::border::Border;
 use crate::call::{Call, FirstInvite, Leg};
-use crate::core::{Alarm, CallKey, Forwarded, Purpose};
+use crate::core::{Alarm, CallKey, Forwarded, Purpose, named};
 use crate::event::Event;
 use crate::fork::Fork;
 use crate::forward;
@@ -377,20 +377,21 @@ impl Border {
             remote.destination(Some(network), hop.as_ref(), next.as_ref()).ok_or_else(unreachable)?;
         let mut request = forward::request(&arrived.message, &remote, &network.contact)?;
         forward::hide_identity(&mut request, Some(network));
+        let to = named(&destination);
         let client = self
             .core
             .endpoint
             .request(now, request, destination)
             .map_err(|e| Fault::new(e.status().unwrap_or(503), e.to_string()))?;
         let purpose = Purpose::Relay { branch, network: arrived.end.network };
-        let forwarded = Forwarded { purpose, server: arrived.key, request: arrived.message.clone() };
+        let forwarded = Forwarded { purpose, server: arrived.key, request: arrived.message.clone(), to };
         self.core.clients.insert(client, forwarded);
         Ok(())
     }
 
     /// The response to a request that was relayed.
     pub(crate) fn relayed(&mut self, now: Instant, client: carnet_sip::ClientKey, message: &Message) {
-        let Some(Forwarded { purpose: Purpose::Relay { branch, network }, server, request }) =
+        let Some(Forwarded { purpose: Purpose::Relay { branch, network }, server, request, .. }) =
             self.core.clients.get(&client)
         else {
             return;

@@ -3,7 +3,7 @@
 //! RFC 3261 §13 and §15, RFC 3264 §8.
 
 use crate::call::{Call, Held, Kind, Phase};
-use crate::core::{Core, Forwarded, Purpose};
+use crate::core::{Core, Forwarded, Purpose, named};
 use crate::event::{Cause, Event};
 use crate::forward;
 use crate::session::{ExchangeKey, Fault};
@@ -53,6 +53,10 @@ impl Call {
         let to = from.other();
         let first = key == self.first.server;
         let bye = *message.method() == Method::Bye;
+        let broken = bye && is_broken(&message);
+        if bye && self.phase != Phase::Over {
+            self.said = said(&message, "Reason");
+        }
         let at = self.dialog_of(from, &message);
         // Crossing BYEs still pass, and what a REFER in the call came to (RFC 5057 §4.1);
         // anything else of a call that is over finds no dialog.
@@ -73,18 +77,21 @@ impl Call {
             let destination = self.destination(core, to, remote, next)?;
             let mut onward = forward::request(&message, remote, &leg.contact)?;
             forward::hide_identity(&mut onward, self.network(core, to));
+            let towards = named(&destination);
             core.endpoint
                 .request(now, onward, destination)
+                .map(|client| (client, towards))
                 .map_err(|e| Fault::new(e.status().unwrap_or(503), e.to_string()))
         })();
         let method = message.method().clone();
         match sent {
-            Ok(client) => {
+            Ok((client, towards)) => {
                 if !core.forks.contains_key(&key) {
                     core.served.insert(key, (self.key, Some(client)));
                 }
                 let purpose = Purpose::Call(self.key, from);
-                core.clients.insert(client, Forwarded { purpose, server: key, request: message });
+                core.clients
+                    .insert(client, Forwarded { purpose, server: key, request: message, to: towards });
                 if first {
                     self.first.client = Some(client);
                     self.deadline = Some(now + core.config.timers.ringing);
@@ -104,7 +111,8 @@ impl Call {
             }
         }
         if let Some(at) = at.filter(|_| bye) {
-            self.bye_passed(core, now, at, from);
+            let cause = if broken { Cause::TakenDown(from) } else { Cause::Bye(from) };
+            self.bye_passed(core, now, at, cause);
         }
     }
 
@@ -176,6 +184,10 @@ impl Call {
         } else {
             self.roll_back(core, to, request);
             if first {
+                // Where nobody answered, the cause says all that there is.
+                if !matches!(self.first.given_up, Some(Cause::Unanswered(_))) {
+                    self.said = said(&message, "Warning");
+                }
                 self.over(core, now, self.first.given_up.unwrap_or(Cause::Refused(status)));
             }
         }
@@ -262,6 +274,25 @@ impl Call {
             }
         }
     }
+}
+
+/// Whether a BYE says that something failed: a Reason with a status of SIP that is one (RFC 3326 §2).
+fn is_broken(bye: &Message) -> bool {
+    let values = bye.values("Reason").unwrap_or_default();
+    values.iter().any(|value| {
+        let mut parts = value.split(';').map(str::trim);
+        parts.next().is_some_and(|protocol| protocol.eq_ignore_ascii_case("SIP"))
+            && parts
+                .find_map(|part| part.strip_prefix("cause="))
+                .and_then(|cause| cause.trim().parse::<u16>().ok())
+                .is_some_and(|cause| cause >= 300)
+    })
+}
+
+/// A header's words, and not a page of them.
+fn said(message: &Message, header: &str) -> Option<String> {
+    const MOST: usize = 200;
+    message.header(header).map(|words| words.chars().take(MOST).collect())
 }
 
 /// The interval of Session-Expires (RFC 4028 §4; `x` is its compact form).

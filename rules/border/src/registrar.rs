@@ -8,7 +8,7 @@
 //! with `+sip.instance` and `reg-id` replaces its own binding when its contact changes.
 
 use crate::config::Registration;
-use crate::core::{Alarm, Core, Forwarded, Purpose};
+use crate::core::{Alarm, Core, Forwarded, Purpose, named};
 use crate::event::Event;
 use crate::forward::{self, Remote};
 use crate::mediasec;
@@ -491,12 +491,14 @@ impl Core {
             // TS 24.229 §5.2.2: the registrar must understand Path.
             onward.push_back("Require", "path").map_err(malformed)?;
         }
+        let destination = carnet_sip::Destination::from(next).leaving(&ours.listen);
+        let to = named(&destination);
         let client = self
             .endpoint
-            .request(now, onward, carnet_sip::Destination::from(next).leaving(&ours.listen))
+            .request(now, onward, destination)
             .map_err(|e| Fault::new(e.status().unwrap_or(503), e.to_string()))?;
         let purpose = Purpose::Register { hop, network, token };
-        self.clients.insert(client, Forwarded { purpose, server: key, request: message.clone() });
+        self.clients.insert(client, Forwarded { purpose, server: key, request: message.clone(), to });
         Ok(())
     }
 

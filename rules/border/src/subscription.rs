@@ -8,7 +8,7 @@
 //! `terminated`, or a 481, ends it at once.
 
 use crate::call::Leg;
-use crate::core::{AlarmKey, CallKey, Core, Forwarded, Purpose};
+use crate::core::{AlarmKey, CallKey, Core, Forwarded, Purpose, named};
 use crate::flow::Way;
 use crate::forward::{self, Remote, contact_of, route_set};
 use crate::outside::Arrived;
@@ -253,6 +253,7 @@ impl Subscription {
         let mut onward = forward::request(message, remote, &leg.contact)?;
         forward::hide_identity(&mut onward, network);
         let first = key == self.first;
+        let towards = named(&destination);
         let client = match self.began.as_ref().filter(|_| first) {
             Some(began) => core.endpoint.request_again(now, onward, destination, began.branch),
             None => core.endpoint.request(now, onward, destination),
@@ -263,7 +264,8 @@ impl Subscription {
             self.began = Some(Began { cseq, target: remote.target.clone(), branch });
         }
         let purpose = Purpose::Call(self.key, from);
-        core.clients.insert(client, Forwarded { purpose, server: key, request: message.clone() });
+        core.clients
+            .insert(client, Forwarded { purpose, server: key, request: message.clone(), to: towards });
         self.open += 1;
         Ok(())
     }

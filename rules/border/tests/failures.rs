@@ -4,10 +4,10 @@
 
 mod common;
 
-use carnet_border::{Cause, Event};
+use carnet_border::{Cause, Event, Side};
 use carnet_h248::Verb;
 use carnet_h248::association::Transport::Reliable;
-use carnet_sip::{Message, Method};
+use carnet_sip::{Hop, Message, Method, Silence, Transport};
 use common::*;
 use std::time::Duration;
 
@@ -472,7 +472,94 @@ fn nobody_answers() {
     let mut w = World::with_users(alg(Reliable));
     let (_, invite) = call(&mut w);
     w.pass(Duration::from_secs(33));
-    refused(&mut w, &invite, 408);
+    let refusal = refused(&mut w, &invite, 408);
+    // It was not the far end that refused, and the one who looks for it hears where nobody was.
+    assert_eq!(cause(&w), Cause::Unanswered(Silence::Timeout));
+    assert_eq!(cause(&w).name(), "unanswered");
+    let warning = refusal.header("Warning").unwrap();
+    assert!(warning.contains("no answer in time") && !warning.contains("192.0.2.30"), "{warning}");
+    let told: Vec<_> = unanswered(&w);
+    assert_eq!(told, [("INVITE".to_owned(), format!("UDP {BOB}"), "no answer in time".to_owned())]);
+}
+
+/// A next hop at which nobody listens is no refusal of anybody's.
+#[test]
+fn a_next_hop_that_cannot_be_reached() {
+    let mut w = World::with_users(alg(Reliable));
+    let (_, invite) = call(&mut w);
+    let mut hop = Hop::new(Transport::Udp, addr(BOB));
+    hop.local = Some(addr(ACCESS));
+    w.border.transport_failed(w.now, &hop);
+    w.settle();
+    let refusal = refused(&mut w, &invite, 500);
+    assert!(refusal.header("Warning").unwrap().contains("no hop could be reached"), "{refusal:?}");
+    assert_eq!(cause(&w), Cause::Unanswered(Silence::Unreachable));
+    assert_eq!(cause(&w).name(), "unreachable");
+    assert_eq!(unanswered(&w)[0].2, "no hop could be reached");
+    // It was sent to bob, and never refused by him.
+    assert!(!w.events.iter().any(|e| matches!(e, Event::CallEnded { cause: Cause::Refused(_), .. })));
+}
+
+/// Method, whereto and why, of all that was sent on in vain.
+fn unanswered(w: &World) -> Vec<(String, String, String)> {
+    let told = w.events.iter().filter_map(|e| match e {
+        Event::Unanswered { method, sent_to, reason, .. } => {
+            Some((method.clone(), sent_to.clone(), reason.clone()))
+        }
+        _ => None,
+    });
+    told.collect()
+}
+
+/// An end that takes a call down because of its media has not hung up, and what it said is kept.
+#[test]
+fn a_bye_with_a_reason_is_no_hanging_up() {
+    for (reason, wanted) in [
+        ("SIP;cause=480;text=\"Media connection failed\"", Cause::TakenDown(Side::Callee)),
+        ("SIP;cause=200;text=\"Call completed elsewhere\"", Cause::Bye(Side::Callee)),
+        ("Q.850;cause=16", Cause::Bye(Side::Callee)),
+    ] {
+        let mut w = World::with_users(alg(Reliable));
+        let (_, bob, at_bob, _) = up(&mut w);
+        let mut bye = w.request(&bob, Method::Bye, &contact(&at_bob), 1);
+        bye.push_back("Reason", reason).unwrap();
+        w.send(BOB, ACCESS, &bye);
+        assert_eq!(w.take_request(ALICE, Method::Bye).header("Reason").as_deref(), Some(reason));
+        assert_eq!(cause(&w), wanted, "{reason}");
+        let kept = |e: &Event| matches!(e, Event::CallEnded { said: Some(said), .. } if said == reason);
+        assert!(w.events.iter().any(kept), "{:#?}", w.events);
+    }
+}
+
+/// What a gateway says of a connection is told once, with its reason, the end and how bad it is.
+#[test]
+fn a_connection_that_did_not_come_about() {
+    use carnet_event::{Event as _, Level};
+    let mut w = World::with_users(alg(Reliable));
+    up(&mut w);
+    let (context, sides) = {
+        let (id, terminations) = w.gateway.state.iter().next().unwrap();
+        (*id, terminations.keys().cloned().collect::<Vec<_>>())
+    };
+    w.gateway.released(context, &sides[0], ["FP", "connect_failed"]);
+    w.gateway.released(context, &sides[1], ["FT", "far_side_failed"]);
+    w.gateway.notify(context, &sides[1], "g/cause");
+    w.settle();
+    let told: Vec<_> = w
+        .events
+        .iter()
+        .filter_map(|e| match e {
+            Event::MediaNotice { index: 0, side: Some(side), what, reason, .. } => {
+                Some((*side, what.as_str(), reason.as_str(), e.level().unwrap()))
+            }
+            _ => None,
+        })
+        .collect();
+    assert_eq!(told.len(), 3, "{told:?}");
+    assert_eq!((told[0].1, told[0].2, told[0].3), ("tcpbcc/BNCChange", "connect_failed", Level::Warn));
+    assert_eq!((told[1].1, told[1].2, told[1].3), ("tcpbcc/BNCChange", "far_side_failed", Level::Info));
+    assert_eq!((told[2].1, told[2].2, told[2].3), ("g/cause", "", Level::Info));
+    assert!(told[0].0 != told[1].0, "{told:?}");
 }
 
 #[test]

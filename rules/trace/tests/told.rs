@@ -254,3 +254,230 @@ fn what_cannot_be_read_goes_without_its_octets() {
         assert!(Telling::from_json(&bad).is_none(), "{bad}");
     }
 }
+
+const PEER: &str = "198.51.100.10:5060";
+
+fn sdp(at: &str) -> String {
+    let at: SocketAddr = at.parse().unwrap();
+    format!(
+        "v=0\r\no=- 1234567 1 IN IP4 {ip}\r\ns=-\r\nc=IN IP4 {ip}\r\nt=0 0\r\nm=message {} TCP/MSRP *\r\na=setup:actpass\r\n",
+        at.port(),
+        ip = at.ip()
+    )
+}
+
+fn with(message: &str, body: &str) -> String {
+    let length = format!("Content-Type: application/sdp\r\nContent-Length: {}", body.len());
+    message.replace("Content-Length: 0", &length) + body
+}
+
+/// A call that a border tells of, and that was answered.
+fn answered(alg: &Arc<Node>) -> Scene {
+    let mut scene = Scene::new();
+    let (theirs, ours) = (sdp("192.0.2.10:7000"), sdp("198.51.100.10:8000").replace("actpass", "passive"));
+    scene.says(alg, false, A, UE, UDP, &with(&invite("1", UE), &theirs));
+    scene.event(
+        alg,
+        "media-reserved",
+        "info",
+        Some(55),
+        json!({ "call_id": "call-1", "index": 0, "gateway": "agw", "context": 55,
+            "addresses.caller": "192.0.2.2:30000", "addresses.callee": "198.51.100.2:30001" }),
+    );
+    scene.says(alg, true, B, PEER, UDP, &with(&invite("2", B), &theirs));
+    scene.says(alg, false, B, PEER, UDP, &with(&answer("2", B, "200 OK"), &ours));
+    scene.says(alg, true, A, UE, UDP, &with(&answer("1", UE, "200 OK"), &ours));
+    scene
+}
+
+fn released(scene: &mut Scene, node: &Arc<Node>, caller: u64, callee: u64) {
+    scene.event(
+        node,
+        "media-released",
+        "info",
+        Some(55),
+        json!({ "call_id": "call-1", "gateway": "agw", "context": 55,
+            "octets.caller.received": caller, "octets.callee.received": callee }),
+    );
+}
+
+#[track_caller]
+fn worst_is(scene: &Scene, rule: &str, words: &[&str]) {
+    let session = scene.only();
+    let finding = &session.findings[0];
+    assert_eq!(finding.rule, rule, "{:#?}", session.findings);
+    let said = format!("{} {}", finding.what, finding.advice);
+    for word in words {
+        assert!(said.contains(word), "{word} is not in {said}");
+    }
+    assert!(!finding.advice.is_empty());
+    assert!(!session.findings.iter().any(|finding| finding.what.contains("Nothing went wrong")));
+}
+
+/// What a gateway says of connections is not passed over in silence: whose, at which address, what to do.
+#[test]
+fn connections_that_did_not_come_about_are_told_with_their_addresses() {
+    let (alg, agw) = (Node::new("alg", "IMS-ALG"), Node::new("agw", "IMS-AGW"));
+    let notice = |side: &str, reason: &str| json!({ "call_id": "call-1", "index": 0, "side": side, "what": "tcpbcc/BNCChange", "reason": reason });
+    let mut scene = answered(&alg);
+    scene.event(&alg, "media-notice", "warn", None, notice("callee", "connect_failed"));
+    worst_is(
+        &scene,
+        "media-failed",
+        &["alg", "gateway agw", "the callee 198.51.100.10:8000", "a=setup:passive"],
+    );
+    let mut scene = answered(&alg);
+    scene.event(&alg, "media-notice", "warn", None, notice("caller", "nobody_connected"));
+    released(&mut scene, &alg, 0, 0);
+    worst_is(&scene, "media-failed", &["192.0.2.2:30000", "the caller", "firewall"]);
+    assert!(!scene.only().findings.iter().any(|finding| finding.rule == "no-media"), "said once");
+    // That one side went as the other did is no cause.
+    let mut scene = answered(&alg);
+    scene.event(&alg, "media-notice", "info", None, notice("caller", "far_side_failed"));
+    assert_eq!(scene.only().findings[0].rule, "verdict");
+    // A gateway alone, whose border was not asked.
+    let mut scene = Scene::new();
+    scene.event(&agw, "added", "info", Some(55), json!({ "context": 55, "local": "10.0.0.2:30000" }));
+    let ended = json!({ "context": 55, "termination": "ip/1/core/2", "cause": "connect_failed" });
+    scene.event(&agw, "disconnected", "info", Some(55), ended);
+    worst_is(&scene, "media-failed", &["agw", "ip/1/core/2"]);
+}
+
+/// Answered, and nothing passed, or one way only: at which border, and between which two it stopped.
+#[test]
+fn calls_without_media_are_not_well() {
+    let (alg, ibcf) = (Node::new("alg", "IMS-ALG"), Node::new("ibcf", "IBCF"));
+    let mut scene = answered(&alg);
+    released(&mut scene, &alg, 0, 0);
+    worst_is(&scene, "no-media", &["no octet of its media passed alg", "firewalls"]);
+    let mut scene = answered(&alg);
+    released(&mut scene, &alg, 517, 0);
+    worst_is(&scene, "no-media", &["the caller sent and nothing came back", "517 B from the caller", "MTU"]);
+    let mut scene = answered(&alg);
+    released(&mut scene, &alg, 0, 90);
+    worst_is(&scene, "no-media", &["nothing came from the caller"]);
+    let mut scene = answered(&alg);
+    released(&mut scene, &alg, 517, 90);
+    assert_eq!(scene.only().findings[0].rule, "verdict");
+    // A gateway that does not count.
+    let mut scene = answered(&alg);
+    scene.event(&alg, "media-released", "info", Some(55), json!({ "call_id": "call-1", "gateway": "agw" }));
+    assert_eq!(scene.only().findings[0].rule, "verdict");
+    // Which end had come, where the gateway tells.
+    let agw = Node::new("agw", "IMS-AGW");
+    let mut scene = answered(&alg);
+    scene.event(&agw, "added", "info", Some(55), json!({ "context": 55, "local": "192.0.2.2:30000" }));
+    let came = json!({ "context": 55, "termination": "ip/1/1/2", "peer": "198.51.100.10:41000" });
+    scene.event(&agw, "connected", "info", Some(55), came);
+    released(&mut scene, &alg, 0, 0);
+    worst_is(&scene, "no-media", &["connected to gateways: 198.51.100.10:41000"]);
+    // Two borders: it stopped between them.
+    let mut scene = answered(&alg);
+    scene.says(&ibcf, false, PEER, B, UDP, &with(&invite("2", B), &sdp("192.0.2.10:7000")));
+    released(&mut scene, &alg, 517, 0);
+    released(&mut scene, &ibcf, 0, 0);
+    worst_is(&scene, "no-media", &["at alg", "517 B from the caller", "at ibcf", "0 B from the caller"]);
+}
+
+/// Who takes a call down for a reason has not hung up.
+#[test]
+fn a_bye_with_a_reason_is_no_good_end() {
+    let alg = Node::new("alg", "IMS-ALG");
+    let bye = |reason: &str| {
+        format!(
+            "BYE sip:alice@x.example SIP/2.0\r\nVia: SIP/2.0/UDP {PEER};branch=z9hG4bK9\r\nMax-Forwards: 70\r\n\
+             From: <sip:bob@x.example>;tag=2\r\nTo: <sip:alice@x.example>;tag=1\r\nCall-ID: call-1\r\nCSeq: 1 BYE\r\n\
+             Reason: {reason}\r\nContent-Length: 0\r\n\r\n"
+        )
+    };
+    let mut scene = answered(&alg);
+    scene.says(&alg, false, B, PEER, UDP, &bye("SIP;cause=480;text=\"Media connection failed\""));
+    worst_is(&scene, "taken-down", &["Media connection failed", "firewall"]);
+    let mut scene = answered(&alg);
+    scene.says(&alg, false, B, PEER, UDP, &bye("Q.850;cause=16;text=\"Terminated\""));
+    assert_ne!(scene.only().findings[0].rule, "taken-down");
+}
+
+/// An error that a controller can expect is none over TCP either, where an end is seen with another port than it listens at.
+#[test]
+fn control_over_connections_is_matched_by_its_ends() {
+    let (mgc, mg) = (Node::new("ibcf", "IBCF"), Node::new("trgw", "TrGW"));
+    let tcp = (Protocol::Control, Way::Tcp);
+    let (at, from) = ("10.0.0.1:2944", "10.0.0.2:40001");
+    let mut scene = Scene::new();
+    let register = "MEGACO/3 <trgw>\nTransaction = 5 { Context = - { ServiceChange = ROOT { Services { Method = Restart, Reason = \"901 Cold\" } } } }";
+    let taken = "MEGACO/3 <ibcf>\nReply = 5 { Context = - { ServiceChange = ROOT } }";
+    let look = "MEGACO/3 <ibcf>\nTransaction = 6 { Context = * { Subtract = * } }";
+    let none = "MEGACO/3 <trgw>\nReply = 6 { Context = * { Error = 431 { \"No TerminationID matched a wildcard\" } } }";
+    // The gateway knows no address of its own that others see.
+    let gateway = |scene: &mut Scene, sent: bool, text: &str| {
+        let octets = Bytes::copy_from_slice(text.as_bytes());
+        let peer = Peer::Address(at.parse().unwrap());
+        scene.put(&mg, What::Message { protocol: tcp.0, sent, local: None, peer, way: tcp.1, octets });
+    };
+    gateway(&mut scene, true, register);
+    scene.says(&mgc, false, at, from, tcp, register).says(&mgc, true, at, from, tcp, taken);
+    gateway(&mut scene, false, taken);
+    scene.says(&mgc, true, at, from, tcp, look);
+    gateway(&mut scene, false, look);
+    gateway(&mut scene, true, none);
+    scene.says(&mgc, false, at, from, tcp, none);
+    scene.now += Duration::from_secs(60);
+    scene.says(&mgc, true, at, from, tcp, &look.replace("= 6", "= 7")).says(
+        &mgc,
+        false,
+        at,
+        from,
+        tcp,
+        &none.replace("= 6", "= 7"),
+    );
+    for session in &scene.ladder().sessions {
+        assert!(
+            session.findings.iter().all(|finding| finding.rule == "verdict"),
+            "{}: {:#?}",
+            session.title,
+            session.findings
+        );
+    }
+}
+
+/// Where a border went on to in vain is told with what to do, and its word in the answer leads further than the status.
+#[test]
+fn a_next_hop_that_is_away_is_named() {
+    let alg = Node::new("alg", "IMS-ALG");
+    let mut scene = Scene::new();
+    scene.says(&alg, false, A, UE, UDP, &invite("1", UE));
+    let vain = json!({ "call_id": "call-1", "method": "INVITE", "sent_to": "sip:nowhere.example", "reason": "the target has no address" });
+    scene.event(&alg, "unanswered", "warn", None, vain);
+    let refusal = answer("1", UE, "500 Server Internal Error")
+        .replace("Content-Length", "Warning: 399 alg \"the target has no address\"\r\nContent-Length");
+    scene.says(&alg, true, A, UE, UDP, &refusal);
+    let ended = json!({ "call_id": "call-1", "cause": "unreachable" });
+    scene.event(&alg, "call-ended", "warn", None, ended);
+    worst_is(&scene, "invite-refused", &["500", "the target has no address", "DNS"]);
+    let session = scene.only();
+    let told: Vec<_> = session.findings.iter().filter(|finding| finding.rule == "event").collect();
+    assert_eq!(told.len(), 1, "that it ended is said: {told:#?}");
+    assert!(
+        told[0].what.contains("INVITE went on to sip:nowhere.example") && told[0].advice.contains("next-hop")
+    );
+}
+
+/// What a key management service refuses is told whole, and with what to do by its status.
+#[test]
+fn refusals_of_keys_say_what_to_do() {
+    let kms = Node::new("kms.example", "KMS");
+    let reason = "user `sip:alice@a.example`: the message does not verify: the request has a wrong MAC, as long as it is";
+    for (status, words) in
+        [(401, "kms user list"), (403, "policy show"), (503, "disk"), (200, "date -u"), (429, "rate")]
+    {
+        let mut scene = Scene::new();
+        let refused =
+            json!({ "source": "192.0.2.10", "operation": "issue", "status": status, "reason": reason });
+        scene.event(&kms, "request-refused", "warn", None, refused);
+        let session = scene.only();
+        let finding = &session.findings[0];
+        assert!(finding.what.contains(reason), "{}", finding.what);
+        assert!(finding.advice.contains(words), "{status}: {}", finding.advice);
+    }
+}

@@ -27,6 +27,7 @@ use super::answering::{Answering, Open};
 use super::question::Ask;
 use super::watch::Watch;
 use super::{Start, StartError, held, tls, token};
+use crate::doctor::certificate;
 use crate::kms;
 use crate::reload::{Ready, Renewals};
 use crate::web::answer::{Failure, note_changes};
@@ -65,6 +66,8 @@ struct Desk {
     process: process::Facts,
     /// The other processes.
     network: network::Network,
+    /// Certificates that are shown: where in the file, and in which.
+    certificates: RwLock<Vec<(String, PathBuf)>>,
 }
 
 /// What who asks may do.
@@ -107,7 +110,8 @@ pub(super) fn start(
     let draining = Draining::default();
     let network = network::Network::new(&admin.nodes).map_err(fail)?;
     let health = health::Health::default();
-    let desk = Arc::new(Desk { answering, watch, draining, health, words, process, network });
+    let certificates = RwLock::new(certificate::dated(config));
+    let desk = Arc::new(Desk { answering, watch, draining, health, words, process, network, certificates });
     let mut open: Vec<Open> =
         desk.network.start(&desk.watch).into_iter().map(|task| Open { task, _place: None }).collect();
     for file in ["token-file", "read-token-file"] {
@@ -123,7 +127,11 @@ pub(super) fn start(
     let held = desk.clone();
     renewals.add(&[], move |config| {
         let (held, roles) = (held.clone(), process::Facts::roles(config));
-        Ok(Ready::Now(Box::new(move || held.process.renew(roles))))
+        let dated = certificate::dated(config);
+        Ok(Ready::Now(Box::new(move || {
+            held.process.renew(roles);
+            *held.certificates.write().unwrap_or_else(PoisonError::into_inner) = dated;
+        })))
     });
     let (routes, description) = api::routes().merge(kms::admin::routes(keys)).split_for_parts();
     let description = description.to_pretty_json().map_err(|e| fail(e.to_string()))?;
@@ -258,6 +266,10 @@ async fn metrics(State(desk): State<Arc<Desk>>) -> Response {
     let mut gauges = held::gauges(&list, &rooms);
     gauges.extend(desk.watch.tap().and_then(|tap| tap.level()).into_iter().flat_map(held::ring));
     desk.watch.gauges(&mut gauges);
+    let dated = desk.certificates.read().unwrap_or_else(PoisonError::into_inner).clone();
+    // Files are read on a thread that no role waits for.
+    let ends = tokio::task::spawn_blocking(move || held::certificates(dated)).await;
+    gauges.extend(ends.unwrap_or_default());
     let text = desk.watch.metrics.render(&gauges);
     ([(CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], text).into_response()
 }

@@ -63,7 +63,7 @@ impl From<Uri> for Destination {
 }
 
 /// Why no final response came.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, thiserror::Error)]
 #[non_exhaustive]
 pub enum Silence {
     /// Nothing came in time: treat as 408 (RFC 3261 §8.1.3.1).

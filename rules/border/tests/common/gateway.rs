@@ -136,13 +136,20 @@ impl ScriptedGateway {
 
     /// An event of TLS on a termination.
     pub fn tls(&mut self, context: u32, termination: &str, kind: &'static str, causes: [&'static str; 2]) {
-        let [general, words] = causes;
         let mut event = ObservedEvent::new("tlsbsc/BNCChange").parameter("Type", kind);
         if kind == "REL" {
-            event = event.parameter("Generalcause", general);
-            event = event.parameter("Failurecause", carnet_h248::Value::Quoted(words.into()));
+            event = caused(event, causes);
         }
         let observed = ObservedEvents::new(RequestId(1)).event(event);
+        self.request(ContextId::Id(context), Command::notify(termination.to_owned(), observed));
+    }
+
+    /// A connection on a termination ended or never came: what was asked for tells of it, at once.
+    pub fn released(&mut self, context: u32, termination: &str, causes: [&'static str; 2]) {
+        let change = ObservedEvent::new("tcpbcc/BNCChange").parameter("Type", "REL");
+        let observed = ObservedEvents::new(RequestId(1))
+            .event(caused(change, causes))
+            .event(caused(ObservedEvent::new("g/cause"), causes));
         self.request(ContextId::Id(context), Command::notify(termination.to_owned(), observed));
     }
 
@@ -341,4 +348,9 @@ fn update(termination: &mut Termination, stream: &Stream) {
     if let Some(remote) = &stream.remote {
         termination.remote = show(remote);
     }
+}
+
+fn caused(event: ObservedEvent, [general, words]: [&'static str; 2]) -> ObservedEvent {
+    let event = event.parameter("Generalcause", general);
+    event.parameter("Failurecause", carnet_h248::Value::Quoted(words.into()))
 }

@@ -5,11 +5,11 @@ use super::view::View;
 use crate::model::Fact;
 use crate::words::{seconds, times};
 use std::collections::HashSet;
-use std::net::SocketAddr;
 use std::time::Duration;
 
-/// A transaction: its number, who asks, who is asked.
-type Asked = (u32, SocketAddr, SocketAddr);
+/// A transaction: its number, who asks, who is asked. Not their addresses: over connections an end is seen with the port that it
+/// has for a moment, or with the one that it listens at.
+type Asked = (u32, usize, usize);
 
 /// What was asked.
 fn asked<'a>(view: &'a View<'_>) -> impl Iterator<Item = (Asked, &'a str)> + Clone {
@@ -18,7 +18,7 @@ fn asked<'a>(view: &'a View<'_>) -> impl Iterator<Item = (Asked, &'a str)> + Clo
             Fact::Control(control) => control.requests.as_slice(),
             _ => &[],
         };
-        requests.iter().map(move |(id, what)| ((*id, entry.from, entry.to), what.as_str()))
+        requests.iter().map(move |(id, what)| ((*id, entry.from_host, entry.to_host), what.as_str()))
     })
 }
 
@@ -35,12 +35,15 @@ fn idle(view: &View<'_>) -> HashSet<Asked> {
                 Fact::Control(control) => control.replies.as_slice(),
                 _ => &[],
             };
-            replies.iter().filter(|(_, error)| error.is_none()).map(|(id, _)| (*id, entry.to, entry.from))
+            replies
+                .iter()
+                .filter(|(_, error)| error.is_none())
+                .map(|(id, _)| (*id, entry.to_host, entry.from_host))
         })
         .collect();
     let subtracts = asked(view).filter(|(_, what)| what.contains("Subtract"));
     let any = subtracts.clone().next().is_some();
-    let given: HashSet<(&str, SocketAddr)> =
+    let given: HashSet<(&str, usize)> =
         subtracts.filter(|(asked, _)| done.contains(asked)).map(|((_, _, to), what)| (what, to)).collect();
     let idle = |(_, _, to): &Asked, what: &str| {
         what.starts_with("Audit")
@@ -60,13 +63,20 @@ pub(super) fn error(view: &View<'_>) -> Vec<Found> {
         let errors = control.replies.iter().filter_map(|(id, error)| Some((*id, error.as_ref()?)));
         let errors = errors
             .filter(|(id, (code, _))| {
-                !(matches!(code, 411 | 430 | 431) && idle.contains(&(*id, entry.to, entry.from)))
+                !(matches!(code, 411 | 430 | 431) && idle.contains(&(*id, entry.to_host, entry.from_host)))
             })
             .map(|(_, error)| error);
         for (code, text) in errors.chain(&control.error) {
             let words = if text.is_empty() { String::new() } else { format!(" ({text})") };
             let what = format!("{} answered with H.248 error {code}{words}.", view.sender(entry));
-            out.push(Found::failure(Some(at), what, advice(*code)));
+            let advice = match code {
+                449 if text.to_ascii_lowercase().contains("realm") => {
+                    "The gateway has no realm of that name: `realm` of the border's network (its own name unless set) has to be one of \
+                     [gateway.NAME.realm.…] there."
+                }
+                code => advice(*code),
+            };
+            out.push(Found::failure(Some(at), what, advice));
         }
     }
     out.truncate(3);
@@ -106,20 +116,21 @@ fn advice(code: u16) -> &'static str {
 /// A request that nobody answered.
 pub(super) fn silent(view: &View<'_>) -> Vec<Found> {
     let mut answered: HashSet<Asked> = HashSet::new();
-    let mut broken: HashSet<(SocketAddr, SocketAddr)> = HashSet::new();
+    let mut broken: HashSet<(usize, usize)> = HashSet::new();
     for (_, entry) in view.entries() {
         if let Fact::Control(control) = &entry.fact {
-            answered.extend(control.replies.iter().map(|(id, _)| (*id, entry.to, entry.from)));
+            answered.extend(control.replies.iter().map(|(id, _)| (*id, entry.to_host, entry.from_host)));
             if control.error.is_some() {
-                broken.insert((entry.to, entry.from));
+                broken.insert((entry.to_host, entry.from_host));
             }
         }
     }
-    let is_answered = |id: u32, from, to| answered.contains(&(id, from, to)) || broken.contains(&(from, to));
+    let is_answered =
+        |id: u32, from: usize, to: usize| answered.contains(&(id, from, to)) || broken.contains(&(from, to));
     for (at, entry) in view.entries() {
         let Fact::Control(control) = &entry.fact else { continue };
         let Some((id, what)) =
-            control.requests.iter().find(|(id, _)| !is_answered(*id, entry.from, entry.to))
+            control.requests.iter().find(|(id, _)| !is_answered(*id, entry.from_host, entry.to_host))
         else {
             continue;
         };
@@ -142,7 +153,8 @@ pub(super) fn silent(view: &View<'_>) -> Vec<Found> {
                 seconds(entry.last.saturating_sub(entry.at)),
                 unreachable.unwrap_or_default()
             ),
-            "See whether it runs, and whether packets get there and back; a controller that hears nothing takes its gateway for gone.",
+            "See whether it runs, and whether packets get there and back; a controller that hears nothing takes its gateway for gone. A border \
+             does not answer what comes in a gateway's name from an address that `control.peers` does not have (`foreign-control` in its log).",
         )];
     }
     Vec::new()

@@ -168,10 +168,13 @@ pub(super) fn time(view: &View<'_>) -> Vec<Found> {
             return Some(Found::warning(
                 Some(at),
                 format!(
-                    "{} has another time than where this was captured: it made a {} at {}, {} s apart.",
-                    view.sender(entry), if key.name.is_empty() { "MIKEY message" } else { &key.name }, moment(made), apart.as_secs()
+                    "{} has another time than {}: it made a {} at {}, {} s apart.",
+                    view.sender(entry),
+                    if view.is_told() { "the node that tells of it" } else { "where this was captured" },
+                    if key.name.is_empty() { "MIKEY message" } else { &key.name }, moment(made), apart.as_secs()
                 ),
-                "Set the clocks of clients and key management service by NTP: messages that are older than some minutes are refused.",
+                "`date -u` on each says whose is wrong. Have clients, key management service and nodes keep their clocks by NTP: messages that are older than some \
+                 minutes are refused.",
             ));
         }
         let (from, to) = key.valid;

@@ -10,6 +10,7 @@ mod media;
 mod sip;
 #[cfg(test)]
 mod tests;
+mod told;
 mod verdict;
 mod view;
 
@@ -45,7 +46,7 @@ impl Found {
 }
 
 /// The rules; of those that find something equally bad the first one comes first.
-const RULES: [Rule; 25] = [
+const RULES: [Rule; 28] = [
     // What somebody did to a description explains what fails later.
     Rule { name: "key-mgmt-lost", check: keys::lost },
     Rule { name: "fingerprint-lost", check: keys::fingerprint_lost },
@@ -70,6 +71,9 @@ const RULES: [Rule; 25] = [
     Rule { name: "certificate", check: media::certificate },
     Rule { name: "msrp-error", check: media::msrp },
     Rule { name: "no-connection", check: media::never },
+    Rule { name: "media-failed", check: told::failed },
+    Rule { name: "no-media", check: told::silent },
+    Rule { name: "taken-down", check: sip::taken_down },
     Rule { name: "event", check: event::told },
     Rule { name: "unreadable", check: sip::unreadable },
 ];

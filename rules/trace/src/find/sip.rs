@@ -30,14 +30,18 @@ pub(super) fn unanswered(view: &View<'_>) -> Vec<Found> {
         Some(why) => format!(
             "The network says why: {why}. Start the program there, or correct the address of the next hop."
         ),
-        None => format!(
-            "See whether {} runs and listens at {} {}, and whether a filter between the two drops packets; if this \
-             capture was taken at {} only, capture at the other end too.",
-            to,
-            entry.way.as_str(),
-            entry.to.port(),
-            entry.from.ip()
-        ),
+        None => {
+            let more = if view.is_told() {
+                "`carnet doctor` on the host that sent it asks the same next hop".to_owned()
+            } else {
+                format!("if this capture was taken at {} only, capture at the other end too", entry.from.ip())
+            };
+            format!(
+                "See whether {to} runs and listens at {} {}, and whether a filter between the two drops packets; {more}.",
+                entry.way.as_str(),
+                entry.to.port()
+            )
+        }
     };
     vec![Found::failure(Some(hop.at), what, advice)]
 }
@@ -68,7 +72,9 @@ pub(super) fn refused(view: &View<'_>) -> Vec<Found> {
     if let Some(why) = &sip.why {
         what.push_str(&format!(" Reason: {why}."));
     }
-    let advice = if sip.fault.is_some() { "The answer itself is malformed." } else { advice_for(status) };
+    let said = sip.warning.as_deref().unwrap_or_default();
+    let advice =
+        if sip.fault.is_some() { "The answer itself is malformed." } else { advice_of(status, said) };
     let make = if matches!(status, 480 | 486 | 600 | 603) { Found::warning } else { Found::failure };
     vec![make(Some(at), what, advice.to_owned())]
 }
@@ -88,6 +94,60 @@ fn unauthorised(view: &View<'_>) -> Vec<Found> {
         )],
         _ => Vec::new(),
     }
+}
+
+/// What Carnet itself says in a Warning leads further than the status.
+fn advice_of(status: u16, said: &str) -> &'static str {
+    const SAID: [(&str, &str); 11] = [
+        (
+            "Key management failed",
+            "Its key exchange failed; the peer is not told why, its own user is. The key management service's log and `carnet kms audit` have its \
+             side: a wrong or revoked key, rules, clocks. `carnet doctor -c` with that client's file asks the same.",
+        ),
+        (
+            "Key server",
+            "It cannot reach its key management service: see that this runs, and `carnet doctor -c` with that client's file.",
+        ),
+        (
+            "End-to-end key management required",
+            "It seals or does not talk, and the offer came without keys: the caller does not seal, or a host on the way took a=key-mgmt out.",
+        ),
+        (
+            "no media gateway is available",
+            "No gateway of that border is in service: `carnet doctor` and `carnet gateway list -c FILE` there say which is away, then the gateway's log.",
+        ),
+        (
+            "the media gateway has no capacity",
+            "The gateway has no port or context left: `carnet gateway list -c FILE` shows what is free; widen `ports` of the realm or raise `max-contexts`.",
+        ),
+        (
+            "the media gateway did not answer",
+            "The gateway hangs or cannot be reached: see whether it runs, and whether packets of its control get there and back.",
+        ),
+        (
+            "the media gateway refused",
+            "What the gateway said stands in the log of that border (`gateway-refused`), and above as its H.248 error where it was told.",
+        ),
+        (
+            "the media gateway does not answer",
+            "The gateway went while it was asked: see whether it runs, or hangs, and the way to it.",
+        ),
+        (
+            "the target has no address",
+            "The name of the next hop or terminal does not resolve: correct `next-hop` of the route, or DNS; `carnet doctor` asks it.",
+        ),
+        (
+            "no hop could be reached",
+            "Nobody listens where it went on to, or TLS there failed: `carnet doctor` asks each next hop and says why.",
+        ),
+        (
+            "no answer in time",
+            "The one after it is silent: `carnet doctor` on its host asks the same next hop.",
+        ),
+    ];
+    SAID.iter()
+        .find(|(words, _)| said.contains(words))
+        .map_or_else(|| advice_for(status), |(_, advice)| advice)
 }
 
 fn advice_for(status: u16) -> &'static str {
@@ -133,7 +193,10 @@ pub(super) fn open(view: &View<'_>) -> Vec<Found> {
             "The call was never answered: the INVITE got as far as {}, {state}, and nothing came in {since} s.",
             view.receiver(hop.entry)
         ),
-        "Look at what stands behind that host; or the capture ends too early.",
+        match view.is_told() {
+            true => "Look at what stands behind that host; or it still rings.",
+            false => "Look at what stands behind that host; or the capture ends too early.",
+        },
     )]
 }
 
@@ -182,6 +245,26 @@ pub(super) fn register(view: &View<'_>) -> Vec<Found> {
     }
     let what = format!("{who} refused the registration of {}: {status} {}.", sip.to_user, sip.reason);
     vec![Found::failure(Some(at), what, advice_for(status))]
+}
+
+/// A call that one end took down for a reason (RFC 3326): nobody hung up.
+pub(super) fn taken_down(view: &View<'_>) -> Vec<Found> {
+    // The first to say it means it; borders pass it on.
+    let bye = view.sip().find(|(_, _, sip)| sip.is_request("BYE") && sip.why.is_some());
+    let Some((at, entry, sip)) = bye else { return Vec::new() };
+    let why = sip.why.as_deref().unwrap_or_default();
+    // `SIP;cause=200` and Q.850's 16 are the usual end.
+    let number = why.split("cause=").nth(1).map_or("", |rest| rest.split(';').next().unwrap_or_default());
+    if matches!(number.trim(), "200" | "16") {
+        return Vec::new();
+    }
+    let advice = if why.contains("Media connection failed") {
+        "It found no connection for the media, or no TLS on it, in its time: its own program says which. Look for a firewall between terminals and \
+         gateways, and at what gateways counted."
+    } else {
+        "Its program or log says more."
+    };
+    vec![Found::failure(Some(at), format!("{} took the call down: {why}.", view.sender(entry)), advice)]
 }
 
 /// Other requests that were refused or not answered.
