@@ -142,6 +142,7 @@ impl Dialogs {
                     end: now,
                     told,
                     events: dialog.events,
+                    links: Vec::new(),
                     status: if failed { Status::error(why.name()) } else { Status::Unset },
                 });
                 self.forget(&key);
@@ -202,6 +203,7 @@ fn released(trace: TraceId, media: Media, end: SystemTime, octets: Option<&Both<
         end,
         told,
         events: Vec::new(),
+        links: Vec::new(),
         status: Status::Unset,
     }
 }
