@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # The packages as an administrator meets them: lintian, installation with apt in a clean Debian without systemd, then under systemd itself:
 # start, confinement, sockets, watchdog, upgrade under a call, removal, purge. As root; needs debootstrap, systemd-container, lintian, dpkg-dev,
-# openssl, python3 and a mirror of Debian. CARNET_PROGRAM names a program that is built already; CARNET_PACKAGE_ROOT a directory for what is
+# openssl, python3 with cyclonedx-python-lib[json-validation] and python-debian (in /opt/cyclonedx, or where it is), and a mirror of Debian. CARNET_PROGRAM names a program that is built already; CARNET_PACKAGE_ROOT a directory for what is
 # made on the way, which is then kept.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
@@ -39,6 +39,13 @@ CARNET_VERSION=0.1.0-1 cargo xtask deb "$work/debs/again" >/dev/null
 for package in "$work"/debs/1/*.deb; do cmp "$package" "$work/debs/again/${package##*/}" || fail "two builds differ"; done
 rm -r "$work/debs/again"
 lintian --allow-root --fail-on error,warning "$work"/debs/1/*.deb
+
+say "bill of materials and copyright file, by readers of others"
+python=/opt/cyclonedx/bin/python3
+[ -x "$python" ] || python=python3
+dpkg-deb -x "$work"/debs/1/carnet_*.deb "$work/papers"
+"$python" tests/packaging/bill.py "$work"/papers/usr/share/doc/carnet/{carnet.cdx.json,copyright}
+rm -r "$work/papers"
 
 say "a clean Debian"
 mirror=${CARNET_DEBIAN_MIRROR:-http://deb.debian.org/debian}
@@ -93,7 +100,7 @@ unshare --net chroot "$work/plain" sh -c '
 say "an upgrade keeps what was edited, also where the package has another text"
 cp -r "$work/debs/2" "$work/debs/renewed"
 for role in border kms; do
-    package=$(echo "$work"/debs/renewed/carnet-$role\_*.deb)
+    package=$(echo "$work"/debs/renewed/carnet-"$role"_*.deb)
     dpkg-deb -R "$package" "$work/renewed"
     echo '# another text' >>"$work/renewed/etc/carnet/$role.toml"
     dpkg-deb --root-owner-group -Zxz -b "$work/renewed" "$package" >/dev/null
