@@ -73,7 +73,9 @@ fn maintainer(name: Option<&str>, address: Option<&str>, authors: &str) -> Done<
     };
     let host = address.split_once('@').filter(|(user, host)| !user.is_empty() && !host.is_empty());
     if bad(name, &[]) || bad(address, &[' ']) || host.is_none() {
-        return Err(format!("{name} <{address}> is no maintainer: DEBFULLNAME is a name, DEBEMAIL its address"));
+        return Err(format!(
+            "{name} <{address}> is no maintainer: DEBFULLNAME is a name, DEBEMAIL its address"
+        ));
     }
     Ok(format!("{name} <{address}>"))
 }

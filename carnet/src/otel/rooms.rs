@@ -197,7 +197,8 @@ impl Rooms {
                 room.left(conference, &call_id, now, reason.name(), status, over);
             }
             Event::Refused { room, member, status, reason, call_id } => {
-                let told = of_member(conference, room, member, call_id).with("sip.status", i64::from(*status));
+                let told =
+                    of_member(conference, room, member, call_id).with("sip.status", i64::from(*status));
                 let status = Status::error(reason.clone());
                 self.not_in(conference, (room, call_id), told, status, over);
             }

@@ -249,7 +249,8 @@ fn a_member_is_in_the_trace_of_its_call_and_floors_are_below_it() {
     let noted: Vec<_> = alice.events.iter().map(|(_, name, _)| *name).collect();
     assert_eq!(noted, ["joined", "stalled"]);
     let floors = |member: &Span| {
-        let below = |span: &&Span| (span.name == "floor") && (span.trace, span.parent) == (member.trace, member.id);
+        let below =
+            |span: &&Span| (span.name == "floor") && (span.trace, span.parent) == (member.trace, member.id);
         spans.iter().filter(below).count()
     };
     assert_eq!((floors(alice), floors(bob)), (2, 1));
@@ -296,15 +297,23 @@ fn who_is_no_member_is_in_the_trace_of_the_call_too() {
     let (member, reason) = ("sip:eve@x".to_owned(), "not a member".to_owned());
     let refused = Conference::Refused { room: room(), member, status: 403, reason, call_id: "in".into() };
     rooms.conference("focus", &refused, &mut spans);
-    for (call_id, status) in [("no", Some(603)), ("silent", Some(408)), ("broken", Some(503)), ("keyless", None)] {
+    for (call_id, status) in
+        [("no", Some(603)), ("silent", Some(408)), ("broken", Some(503)), ("keyless", None)]
+    {
         rooms.sip("focus", &invite(call_id, "z9hG4bKours", ""), true, &mut spans);
         if let Some(status @ (503 | 603)) = status {
             rooms.sip("focus", &answer(call_id, "z9hG4bKours", status), false, &mut spans);
         }
         let (member, reason, call_id) = ("sip:bob@x".to_owned(), "so".to_owned(), Some(call_id.to_owned()));
-        rooms.conference("focus", &Conference::NotCalled { room: room(), member, status, reason, call_id }, &mut spans);
+        rooms.conference(
+            "focus",
+            &Conference::NotCalled { room: room(), member, status, reason, call_id },
+            &mut spans,
+        );
     }
-    for (call_id, failed) in [("in", true), ("no", false), ("silent", true), ("broken", true), ("keyless", true)] {
+    for (call_id, failed) in
+        [("in", true), ("no", false), ("silent", true), ("broken", true), ("keyless", true)]
+    {
         let found = members(&spans, "sip.call_id", call_id);
         assert_eq!((found.len(), found[0].trace), (1, ids::of_call(call_id)), "{spans:#?}");
         assert_eq!(matches!(found[0].status, Status::Error { .. }), failed, "{call_id}");

@@ -157,11 +157,14 @@ fn members_are_in_the_traces_of_their_calls() {
     let alice = member("alice");
     let call = call_of(alice);
     assert_eq!((&alice["trace"], &call["parent"]), (&call["trace"], &"".into()), "{alice:#?} {call:#?}");
-    let invites =
-        || spans.iter().filter(|s| s["name"] == "INVITE" && *said(s, "carnet.node") == *"alg");
+    let invites = || spans.iter().filter(|s| s["name"] == "INVITE" && *said(s, "carnet.node") == *"alg");
     let above = invites().find(|span| span["id"] == alice["parent"]).expect("the border's INVITE");
     assert_eq!(above["parent"], call["id"]);
-    assert_eq!(said(alice, "conference.left"), "gone");
+    // Her BYE and the end of her connection are on different ways.
+    assert!(
+        said(alice, "conference.left") == "gone" || said(alice, "conference.left") == "connection",
+        "{alice:#?}"
+    );
     let floor = one(&spans, "floor", ("carnet.node", "conf"));
     assert_eq!((&floor["parent"], &floor["trace"]), (&alice["id"], &alice["trace"]));
     let keys: Vec<_> = spans.iter().filter(|s| s["name"] == "KMS resolve").collect();
@@ -264,7 +267,10 @@ fn what_is_steered_is_in_the_trace_of_its_call_id() {
         let media = one(&spans, "media", ("carnet.node", name));
         assert_eq!((&dialog["trace"], &media["trace"]), (&call["trace"], &call["trace"]), "{dialog:#?}");
         assert_eq!((&dialog["parent"], &media["parent"]), (&"".into(), &dialog["id"]));
-        assert_eq!((said(dialog, "sip.call_id"), said(dialog, "carnet.answered")), (&CALL_ID.into(), &true.into()));
+        assert_eq!(
+            (said(dialog, "sip.call_id"), said(dialog, "carnet.answered")),
+            (&CALL_ID.into(), &true.into())
+        );
         let noted: Vec<_> = dialog["events"].as_array().unwrap().iter().map(|event| &event["name"]).collect();
         assert!(noted.contains(&&"offer-planned".into()), "{noted:?}");
         assert!(said(media, "media.address.callee").as_str().is_some_and(|it| it.starts_with("127.0.0.1:")));
