@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # The image as an operator meets it: built by packaging/Containerfile, run by podman as packaging/container/compose.yaml and docs/container.md
 # say, with a sealed call, a restart under it, health, limits of what it may, and the kernel engine. As root; needs podman, podman-compose,
-# crun, debootstrap, openssl and a mirror of Debian; no registry of images. CARNET_PROGRAM names a program that is built already: without it
+# crun, debootstrap, openssl, a mirror of Debian, and python3 with kubernetes-validate (in /opt/cyclonedx, or where it is); no registry of images. CARNET_PROGRAM names a program that is built already: without it
 # the whole Containerfile is built, for which its base images have to be in reach.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
@@ -73,6 +73,22 @@ built() {
     [ "$(config 'index .Labels "org.opencontainers.image.version"')" = 1.2.3 ] || fail "no version"
     [ "$(podman run --rm --network none --cap-drop all --read-only carnet --version 2>/dev/null)" = "carnet $(sed -n 's/^version = "\(.*\)"/\1/p' Cargo.toml)" ] || fail "the program does not start"
     podman run --rm --network none --entrypoint /bin/grep carnet -q '^Files: console/vendor/preact' /usr/share/doc/carnet/copyright 2>/dev/null || fail "licences of others are missing"
+
+    say "the example for Kubernetes"
+    python=/opt/cyclonedx/bin/python3
+    [ -x "$python" ] || python=python3
+    example=$work/kubernetes
+    mkdir -p "$example/secrets"
+    "$python" tests/packaging/kubernetes.py packaging/kubernetes "$example" || fail "the files for Kubernetes"
+    openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days 30 -subj /CN=kms.example.org -addext subjectAltName=DNS:kms.example.org \
+        -keyout "$example/secrets/tls.key" -out "$example/secrets/tls.crt" 2>/dev/null
+    echo "gateway = \"$(openssl rand -hex 32)\"" >"$example/secrets/control.psk"
+    echo 'alice = "correct horse"' >"$example/secrets/users.toml"
+    chown -R 10001:10001 "$example"
+    for role in kms border gateway; do
+        podman run --rm --network none --volume "$example/carnet-$role.toml:/etc/carnet/carnet.toml:ro" --volume "$example/secrets:/run/secrets/carnet:ro" \
+            carnet check --config /etc/carnet/carnet.toml >"$work/check.log" 2>&1 || { cat "$work/check.log"; fail "the configuration of the $role"; }
+    done
 
     # From here on a network of its own: ports are free whatever else runs on this host.
     unshare --net "$0" scene
