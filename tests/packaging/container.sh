@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # The image as an operator meets it: built by packaging/Containerfile, run by podman as packaging/container/compose.yaml and docs/container.md
 # say, with a sealed call, a restart under it, health, limits of what it may, and the kernel engine. As root; needs podman, podman-compose,
-# crun, debootstrap, openssl and a mirror of Debian; no registry of images. CARNET_PROGRAM names a program that is built already: without it
+# crun, debootstrap, openssl, a mirror of Debian, and python3 with kubernetes-validate (in /opt/cyclonedx, or where it is); no registry of images. CARNET_PROGRAM names a program that is built already: without it
 # the whole Containerfile is built, for which its base images have to be in reach.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
@@ -74,6 +74,22 @@ built() {
     [ "$(podman run --rm --network none --cap-drop all --read-only carnet --version 2>/dev/null)" = "carnet $(sed -n 's/^version = "\(.*\)"/\1/p' Cargo.toml)" ] || fail "the program does not start"
     podman run --rm --network none --entrypoint /bin/grep carnet -q '^Files: console/vendor/preact' /usr/share/doc/carnet/copyright 2>/dev/null || fail "licences of others are missing"
 
+    say "the example for Kubernetes"
+    python=/opt/cyclonedx/bin/python3
+    [ -x "$python" ] || python=python3
+    example=$work/kubernetes
+    mkdir -p "$example/secrets"
+    "$python" tests/packaging/kubernetes.py packaging/kubernetes "$example" || fail "the files for Kubernetes"
+    openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days 30 -subj /CN=kms.example.org -addext subjectAltName=DNS:kms.example.org \
+        -keyout "$example/secrets/tls.key" -out "$example/secrets/tls.crt" 2>/dev/null
+    echo "gateway = \"$(openssl rand -hex 32)\"" >"$example/secrets/control.psk"
+    echo 'alice = "correct horse"' >"$example/secrets/users.toml"
+    chown -R 10001:10001 "$example"
+    for role in kms border gateway; do
+        podman run --rm --network none --volume "$example/carnet-$role.toml:/etc/carnet/carnet.toml:ro" --volume "$example/secrets:/run/secrets/carnet:ro" \
+            carnet check --config /etc/carnet/carnet.toml >"$work/check.log" 2>&1 || { cat "$work/check.log"; fail "the configuration of the $role"; }
+    done
+
     # From here on a network of its own: ports are free whatever else runs on this host.
     unshare --net "$0" scene
 }
@@ -117,9 +133,10 @@ scene() {
     client() { podman run --rm --interactive --network host --read-only --cap-drop all --volume "$PWD/users:/etc/carnet:ro" "$@"; }
     mkfifo bob.in alice.in
     client --name bob carnet ue -c /etc/carnet/bob.toml listen <bob.in >bob.out 2>&1 &
+    bob=$!
     exec 4>bob.in
     wait_for "bob has registered" grep -q 'registered as' bob.out
-    client --name alice carnet ue -c /etc/carnet/alice.toml chat sip:bob@example.org <alice.in >alice.out 2>&1 &
+    client --name alice carnet ue -c /etc/carnet/alice.toml chat sip:bob@example.org <alice.in >alice.out 2>&1 4>&- &
     exec 5>alice.in
     wait_for "the call is sealed" grep -q 'sealed end to end' alice.out
     echo "before the border" >&5
@@ -134,6 +151,8 @@ scene() {
     wait_for "alice has hung up, and bob knows" sh -c '! podman container exists alice'
     exec 4>&-
     podman kill bob >/dev/null 2>&1 || true
+    wait "$bob" || true
+    wait_for "bob's container is gone" sh -c '! podman container exists bob'
     wait_for "the border has seen the end of the call" logged border caller-hung-up
 
     say "health"
@@ -145,10 +164,14 @@ scene() {
     podman exec carnet-gateway carnet health --node http://127.0.0.1:9460 --node unix:/var/lib/carnet/admin.sock | grep -c ': well$' | grep -x 2 >/dev/null || fail "processes are asked by where they are"
 
     say "the end, in order and in time"
-    ended=$SECONDS
+    podman-compose stop -t 40 >"$work/compose.log" 2>&1 || { cat "$work/compose.log"; fail "podman-compose"; }
+    for role in kms border gateway; do
+        # One that had to be killed says 137.
+        code=$(podman inspect --format '{{.State.Status}} {{.State.ExitCode}}' "carnet-$role")
+        [ "$code" = "exited 0" ] || fail "the $role ends: $code"
+    done
     podman-compose down -t 40 >"$work/compose.log" 2>&1 || { cat "$work/compose.log"; fail "podman-compose"; }
-    [ $((SECONDS - ended)) -lt 30 ] || fail "it takes until it is killed"
-    [ -z "$(podman ps -aq)" ] || fail "containers are left"
+    wait_for "no containers are left" sh -c '[ -z "$(podman ps -aq)" ]'
 
     say "the kernel engine: with two capabilities, and the volume of another one before"
     ip link add media type veth peer name far

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # The packages as an administrator meets them: lintian, installation with apt in a clean Debian without systemd, then under systemd itself:
 # start, confinement, sockets, watchdog, upgrade under a call, removal, purge. As root; needs debootstrap, systemd-container, lintian, dpkg-dev,
-# openssl, python3 and a mirror of Debian. CARNET_PROGRAM names a program that is built already; CARNET_PACKAGE_ROOT a directory for what is
+# openssl, python3 with cyclonedx-python-lib[json-validation] and python-debian (in /opt/cyclonedx, or where it is), and a mirror of Debian. CARNET_PROGRAM names a program that is built already; CARNET_PACKAGE_ROOT a directory for what is
 # made on the way, which is then kept.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
@@ -39,6 +39,13 @@ CARNET_VERSION=0.1.0-1 cargo xtask deb "$work/debs/again" >/dev/null
 for package in "$work"/debs/1/*.deb; do cmp "$package" "$work/debs/again/${package##*/}" || fail "two builds differ"; done
 rm -r "$work/debs/again"
 lintian --allow-root --fail-on error,warning "$work"/debs/1/*.deb
+
+say "bill of materials and copyright file, by readers of others"
+python=/opt/cyclonedx/bin/python3
+[ -x "$python" ] || python=python3
+dpkg-deb -x "$work"/debs/1/carnet_*.deb "$work/papers"
+"$python" tests/packaging/bill.py "$work"/papers/usr/share/doc/carnet/{carnet.cdx.json,copyright}
+rm -r "$work/papers"
 
 say "a clean Debian"
 mirror=${CARNET_DEBIAN_MIRROR:-http://deb.debian.org/debian}
@@ -86,9 +93,40 @@ unshare --net chroot "$work/plain" sh -c '
     exec 2>&1
     (command -v ip >/dev/null && ip link set lo up) || true
     setpriv --reuid=carnet --regid=carnet --clear-groups carnet run -c /etc/carnet/kms.toml >/tmp/out 2>&1 & pid=$!
-    for _ in $(seq 100); do grep -q "^ready" /tmp/out && break; sleep 0.2; done
+    for _ in $(seq 600); do grep -q "^ready" /tmp/out && break; sleep 0.2; done
     grep -q "^ready" /tmp/out || { cat /tmp/out; exit 1; }
     kill "$pid"; wait "$pid"'
+
+say "an upgrade keeps what was edited, also where the package has another text"
+cp -r "$work/debs/2" "$work/debs/renewed"
+for role in border kms; do
+    package=$(echo "$work"/debs/renewed/carnet-"$role"_*.deb)
+    dpkg-deb -R "$package" "$work/renewed"
+    echo '# another text' >>"$work/renewed/etc/carnet/$role.toml"
+    dpkg-deb --root-owner-group -Zxz -b "$work/renewed" "$package" >/dev/null
+    rm -r "$work/renewed"
+done
+publish "$work/plain" renewed
+plain apt-get update -qq
+plain sed -i 's/domain = "example.org"/domain = "mine.example"/' /etc/carnet/border.toml
+plain apt-get upgrade -y -qq -o Dpkg::Options::=--force-confold >"$work/apt.log" 2>&1 || { cat "$work/apt.log"; exit 1; }
+plain grep -q mine.example /etc/carnet/border.toml || fail "an edited file was overwritten"
+! plain grep -q 'another text' /etc/carnet/border.toml || fail "an edited file was changed"
+plain grep -q 'another text' /etc/carnet/border.toml.dpkg-dist || fail "what the package has is not beside it"
+plain grep -q 'another text' /etc/carnet/kms.toml || fail "a file that nobody edited is not renewed"
+[ -z "$(plain dpkg --audit)" ] || fail "packages are not whole"
+
+say "a purge takes what is its own"
+plain sh -c 'mkdir -p /var/lib/carnet/kms /var/lib/carnet/border /var/lib/carnet/edge-2 && chown carnet /var/lib/carnet/* && touch /var/lib/carnet/kms/root.key'
+plain sh -c 'echo "# of an administrator" >/etc/carnet/edge-2.toml'
+plain apt-get remove -y -qq carnet-kms >/dev/null 2>&1
+plain apt-get purge -y -qq carnet >/dev/null 2>&1
+plain test -e /var/lib/carnet/kms/root.key || fail "the key of a key server that was only removed is gone"
+plain test -e /var/lib/carnet/edge-2 || fail "what an administrator's service has stored is gone"
+! plain test -e /var/lib/carnet/border || fail "what the border has stored is left"
+plain getent passwd carnet >/dev/null || fail "files are left, and nobody owns them"
+plain rm /etc/carnet/edge-2.toml
+plain rm -r /var/lib/carnet/edge-2
 plain apt-get purge -y -qq 'carnet*' >/dev/null 2>&1
 rm -rf "$work/plain/run/carnet" "$work/plain/tmp/out"
 contents "$work/plain" >"$work/after"
@@ -108,7 +146,7 @@ publish "$work/boot" 1
 setsid systemd-nspawn -q -D "$work/boot" --register=no --keep-unit --boot --console=pipe --private-network \
     --capability=CAP_NET_ADMIN,CAP_NET_RAW --machine="carnet-$$" </dev/null >"$work/console.log" 2>&1 &
 nspawn=$!
-for _ in $(seq 150); do
+for _ in $(seq 450); do
     leader=$(pgrep -P "$nspawn" | head -n 1 || true)
     if [ -n "$leader" ] && [ "$(nsenter -t "$leader" -m -p -n -u -i systemctl is-system-running 2>/dev/null)" = running ]; then break; fi
     sleep 0.4
@@ -156,8 +194,31 @@ if on carnet config --help >/dev/null 2>&1; then
     say "reload"
     before=$(property border MainPID)
     on systemctl reload carnet@border || fail "no reload"
-    all_well && [ "$(property border MainPID)" = "$before" ] || fail "a reload ends the border"
+    told() { on journalctl -u carnet@border --no-pager -o cat | grep 'nothing in the configuration has changed' >/dev/null; }
+    wait_for "the border has read its file again" told
+    wait_for "every role is well after a reload" all_well
+    [ "$(property border MainPID)" = "$before" ] || fail "a reload ends the border"
 fi
+
+say "scripts of the packages, each of them twice"
+script() { # package, script, what dpkg says to it
+    for _ in 1 2; do
+        on env DPKG_MAINTSCRIPT_PACKAGE="$1" DPKG_MAINTSCRIPT_NAME="$2" "/var/lib/dpkg/info/$1.$2" "${@:3}" || fail "$1: $2 ${*:3}"
+    done
+}
+script carnet-border prerm remove
+[ "$(property border ActiveState)" = inactive ] || fail "a service that is removed runs"
+[ "$(on systemctl is-enabled carnet@border || true)" = disabled ] || fail "a service that is removed is enabled"
+script carnet-border postinst abort-remove
+wait_for "a removal that is called off brings the border back" active border
+[ "$(on systemctl is-enabled carnet@border)" = enabled ] || fail "the border is not enabled again"
+before=$(property border MainPID)
+script carnet-border postinst configure 0.1.0-1
+script carnet postinst configure 0.1.0-1
+on dpkg --configure -a
+[ -z "$(on dpkg --audit)" ] || fail "packages are not whole"
+new() { [ "$(property border MainPID)" != "$before" ] && active border; }
+wait_for "a package that is configured again has its service start anew" new
 
 say "the kernel engine, confined"
 on sh -ec 'ip link add media type veth peer name far; ip address add 192.0.2.1/24 dev media; ip link set media up; ip link set far up
@@ -173,14 +234,13 @@ on sh -ec 'cp /root/gateway.before /etc/carnet/gateway.toml; systemctl restart c
 say "sockets that systemd holds"
 on sh -c 'printf "[Socket]\nListenStream=127.0.0.1:8443\n" >/etc/systemd/system/carnet@kms.socket; systemctl daemon-reload; systemctl stop carnet@kms; systemctl start carnet@kms.socket'
 [ "$(property kms ActiveState)" = inactive ] || fail "the key server runs before anybody calls"
-[ "$(on curl -s -m 30 -o /dev/null -w '%{http_code}' 127.0.0.1:8443/)" = 404 ] || fail "the first caller is not served"
+[ "$(on curl -s -m 60 -o /dev/null -w '%{http_code}' 127.0.0.1:8443/)" = 404 ] || fail "the first caller is not served"
 wait_for "a caller starts the key server" active kms
 on sh -c 'systemctl stop carnet@kms.socket; rm /etc/systemd/system/carnet@kms.socket; systemctl daemon-reload; systemctl restart carnet@kms'
 
 say "a role that is stuck"
-on sh -c 'mkdir -p /etc/systemd/system/carnet@border.service.d; printf "[Service]\nWatchdogSec=4\n" >/etc/systemd/system/carnet@border.service.d/watchdog.conf; systemctl daemon-reload; systemctl restart carnet@border'
-inside=$(property border MainPID)
-python3 - "$leader" "$inside" <<'PYTHON' || fail "no thread of the border can be held"
+on sh -c 'mkdir -p /etc/systemd/system/carnet@border.service.d; printf "[Service]\nWatchdogSec=10\n" >/etc/systemd/system/carnet@border.service.d/watchdog.conf; systemctl daemon-reload; systemctl restart carnet@border'
+cat >"$work/hold.py" <<'PYTHON'
 import ctypes, os, sys, time
 ptrace = ctypes.CDLL(None, use_errno=True).ptrace
 ptrace.argtypes = [ctypes.c_long, ctypes.c_long, ctypes.c_void_p, ctypes.c_void_p]
@@ -200,8 +260,14 @@ for pid in filter(str.isdigit, os.listdir("/proc")):
                 sys.exit(0)
     except (FileNotFoundError, ProcessLookupError, ChildProcessError, IndexError):
         continue
-sys.exit("not found")
+sys.exit(1)
 PYTHON
+# A process that was just started may not have named its threads yet.
+held() {
+    inside=$(property border MainPID)
+    python3 "$work/hold.py" "$leader" "$inside"
+}
+wait_for "a thread of the border is held" held
 again() { [ "$(property border MainPID)" != "$inside" ] && active border && [ "$(property border NRestarts)" -ge 1 ]; }
 wait_for "systemd starts the border again" again
 watchdog_said() { on journalctl -u carnet@border --no-pager -o cat | grep 'Watchdog timeout' >/dev/null; }
@@ -229,8 +295,11 @@ on grep -q mine.example /etc/carnet/border.toml || fail "an edited file was over
 wait_for "the border is up" active border
 wait_for "the gateway is up" active gateway
 [ "$(property border MainPID)" != "$border" ] && [ "$(property gateway MainPID)" != "$gateway" ] || fail "the new program does not run"
-[ "$(starts border)" = $((restored + 1)) ] || fail "restarted more than once"
+# What a process wrote comes to the journal a moment later.
+started() { [ "$(starts border)" -gt "$restored" ]; }
+wait_for "the border has begun anew" started
 live_end
+[ "$(starts border)" = $((restored + 1)) ] || fail "restarted more than once"
 [ "$(property kms MainPID)" = "$kms" ] && grep -q 'kms.toml is not accepted' "$work/apt.log" || fail "a service was ended by an upgrade"
 [ "$(property conference ActiveState)" = inactive ] && [ "$(on systemctl is-enabled carnet@conference || true)" = disabled ] || fail "a disabled service came back"
 on sh -c 'sed -i \$d /etc/carnet/kms.toml; systemctl restart carnet@kms'
@@ -254,10 +323,12 @@ wait_for "it is back" active border
 on rm /etc/carnet/kms.key /etc/carnet/kms.pem
 on apt-get purge -y -qq 'carnet*' >"$work/apt.log" 2>&1 || { cat "$work/apt.log"; exit 1; }
 on systemctl reset-failed
-[ -z "$(on systemctl list-units --all --plain --no-legend 'carnet*')" ] || fail "units are left"
+# systemd forgets a unit that nobody asks for any more when it has nothing else to do.
+forgotten() { [ -z "$(on systemctl list-units --all --plain --no-legend 'carnet*')" ]; }
+wait_for "no units are left" forgotten
 on sh -c 'rm -rf /root/alice.psk /root/gateway.* /root/live; sed -i "/kms.example.org/d" /etc/hosts; [ -s /etc/hosts ] || rm /etc/hosts; ip netns del alice; ip netns del bob'
 contents "$work/boot" >"$work/after"
 diff "$work/before" "$work/after" || fail "something is left after purge"
-[ ! -e "$work/boot/run/carnet" ] || fail "/run/carnet is left"
+! on test -e /run/carnet || fail "/run/carnet is left"
 
 say "all passed"

@@ -1,5 +1,6 @@
 //! `cargo xtask deb [DIR]`: Debian packages of the program that is built here. `carnet` has the program and everything around
-//! it; a package for each role sets up one service. What is fixed about them is in `packaging/debian`.
+//! it; a package for each role sets up one service. What is fixed about them is in `packaging/debian`; who answers for them says whoever
+//! builds them.
 //!
 //! Plain `dpkg-deb`: the packages are files in places, a few scripts and a paragraph each. Left out: a source package, and symbols
 //! for debuggers.
@@ -11,7 +12,10 @@ use std::process::{Command, Stdio};
 
 const ROLES: [&str; 4] = ["border", "gateway", "conference", "kms"];
 const FIXED: &str = "packaging/debian";
-const MAINTAINER: &str = "Carnet maintainers <maintainers@carnet.example>";
+/// Whoever publishes packages names themselves: `DEBFULLNAME` and `DEBEMAIL`, as Debian's tools have it, or `authors` in the workspace's Cargo.toml.
+const AUTHORS: &str = env!("CARGO_PKG_AUTHORS");
+/// No host of such a name can be (RFC 2606 §2): nobody gets what is sent there.
+const NOBODY: &str = ".example>";
 
 type Done<T = ()> = Result<T, String>;
 
@@ -27,6 +31,12 @@ pub fn packages(args: &[String]) -> Done {
     // What an earlier run left there.
     let _ = fs::remove_dir_all(&work);
     let facts = Facts::find(&program, &work)?;
+    if facts.maintainer.ends_with(NOBODY) {
+        eprintln!(
+            "xtask: the packages' maintainer is {}, which reaches nobody: set DEBFULLNAME and DEBEMAIL",
+            facts.maintainer
+        );
+    }
     let mut built = vec![facts.finish("carnet", main_package(&facts, &program, &work)?, &out)?];
     for role in ROLES {
         built.push(facts.finish(&format!("carnet-{role}"), role_package(&facts, role, &work)?, &out)?);
@@ -53,8 +63,26 @@ pub fn date() -> Done<(String, String)> {
     Ok((day, mail))
 }
 
+/// Who answers for the packages, `Name <address>`: one line, as it stands in fields.
+fn maintainer(name: Option<&str>, address: Option<&str>, authors: &str) -> Done<String> {
+    let first = authors.split(':').next().unwrap_or_default();
+    let (known, reached) = first.strip_suffix('>').and_then(|it| it.split_once(" <")).unwrap_or((first, ""));
+    let (name, address) = (name.unwrap_or(known).trim(), address.unwrap_or(reached).trim());
+    let bad = |text: &str, more: &[char]| {
+        text.is_empty() || text.contains(|c: char| c.is_control() || "<>,".contains(c) || more.contains(&c))
+    };
+    let host = address.split_once('@').filter(|(user, host)| !user.is_empty() && !host.is_empty());
+    if bad(name, &[]) || bad(address, &[' ']) || host.is_none() {
+        return Err(format!(
+            "{name} <{address}> is no maintainer: DEBFULLNAME is a name, DEBEMAIL its address"
+        ));
+    }
+    Ok(format!("{name} <{address}>"))
+}
+
 /// What all packages have in common.
 struct Facts {
+    maintainer: String,
     version: String,
     architecture: String,
     libraries: String,
@@ -70,6 +98,9 @@ impl Facts {
     fn find(program: &Path, work: &Path) -> Done<Self> {
         let (day, mail_date) = date()?;
         let copyright = crate::thirdparty::copyright()?;
+        let said = |name: &str| std::env::var(name).ok().filter(|value| !value.is_empty());
+        let (name, address) = (said("DEBFULLNAME"), said("DEBEMAIL"));
+        let maintainer = maintainer(name.as_deref(), address.as_deref(), AUTHORS)?;
         let version =
             std::env::var("CARNET_VERSION").unwrap_or_else(|_| format!("{}-1", env!("CARGO_PKG_VERSION")));
         let architecture = output(Command::new("dpkg").arg("--print-architecture"), "dpkg")?;
@@ -85,6 +116,7 @@ impl Facts {
         let libraries = output(&mut shlibdeps, "dpkg-shlibdeps")?;
         let libraries = libraries.strip_prefix("shlibs:Depends=").unwrap_or(&libraries).to_owned();
         Ok(Self {
+            maintainer,
             version,
             architecture,
             libraries,
@@ -104,10 +136,11 @@ impl Facts {
         let depends = if paragraph.contains("\nDepends:") { String::new() } else { of_role + "\n" };
         let (first, rest) = paragraph.split_once('\n').ok_or("a package is more than its name")?;
         Ok(format!(
-            "{first}\nSource: carnet\nVersion: {}\nArchitecture: {}\nMaintainer: {MAINTAINER}\nInstalled-Size: {kilobytes}\n\
+            "{first}\nSource: carnet\nVersion: {}\nArchitecture: {}\nMaintainer: {}\nInstalled-Size: {kilobytes}\n\
              Section: net\nPriority: optional\n{depends}{}\n",
             self.version,
             if name == "carnet" { &self.architecture } else { "all" },
+            self.maintainer,
             rest.replace("@shlibs@", &self.libraries)
         ))
     }
@@ -122,8 +155,8 @@ impl Facts {
         }
         let changes = format!(
             "carnet ({}) unstable; urgency=medium\n\n  * Built from the source tree; its CHANGELOG.md says what is new.\n\n \
-             -- {MAINTAINER}  {}\n",
-            self.version, self.mail_date
+             -- {}  {}\n",
+            self.version, self.maintainer, self.mail_date
         );
         packed(&changes, &doc.join("changelog.Debian.gz"))?;
         let overrides = read(&fixed("lintian-overrides"))?.replace("PACKAGE", name);
@@ -286,4 +319,29 @@ pub fn output(command: &mut Command, what: &str) -> Done<String> {
         ));
     }
     Ok(String::from_utf8_lossy(&output.stdout).trim_end().to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn whoever_publishes_is_the_maintainer() {
+        let authors = "The Carnet developers <carnet@carnet.example>:Somebody Else";
+        let of = |name, address| maintainer(name, address, authors);
+        assert_eq!(of(None, None).unwrap(), "The Carnet developers <carnet@carnet.example>");
+        assert_eq!(of(Some("Ann Other"), Some("ann@isp.net")).unwrap(), "Ann Other <ann@isp.net>");
+        assert_eq!(of(None, Some("ann@isp.net")).unwrap(), "The Carnet developers <ann@isp.net>");
+        for (name, address) in [
+            ("Ann\nDepends: evil", "ann@isp.net"),
+            ("Ann", "ann"),
+            ("Ann", "@isp.net"),
+            ("Ann", "ann @isp.net"),
+            ("Ann, Bob", "ann@isp.net"),
+            ("", "ann@isp.net"),
+        ] {
+            assert!(of(Some(name), Some(address)).is_err(), "{name} {address}");
+        }
+        assert!(maintainer(None, None, "").is_err(), "nobody");
+    }
 }

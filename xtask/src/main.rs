@@ -24,7 +24,7 @@ cargo xtask COMMAND
   rings          check that imports between crates only point inward
   man DIR        build Carnet and write its manual pages to DIR
   deb [DIR]      build Carnet and write its Debian packages to DIR (target/deb); CARNET_PROGRAM names a program
-                 that is there already, CARNET_VERSION a version of the packages
+                 that is there already, CARNET_VERSION a version of the packages, DEBFULLNAME and DEBEMAIL who answers for them
   copyright      print what others wrote of the program, with their licences, as Debian's copyright file
   sbom           print the same as a bill of materials (CycloneDX)
   performance [--rounds N] [--seconds S] [--only relay,threads,edge,msrp,calls] [--quick] [--machine]

@@ -2,13 +2,11 @@
 //! were asked, and the media they held.
 
 use super::ids;
+use super::invites::{self, Invite, Passed};
 use super::span::{Span, Told, number};
-use bytes::Bytes;
 use carnet_border::{Cause, Event as Border};
 use carnet_event::{Event as _, Level};
-use carnet_mikey::exchange::ticket_id;
 use carnet_plan::{Both, Octets, Side};
-use carnet_sip::{Limits, Message, Method};
 use opentelemetry::trace::{SpanId, SpanKind, Status, TraceId};
 use std::collections::{BTreeSet, HashMap};
 use std::time::{Duration, Instant, SystemTime};
@@ -53,12 +51,6 @@ struct Call {
     idle: Option<Instant>,
 }
 
-/// An INVITE on its way to the next hop.
-struct Invite {
-    branch: String,
-    start: SystemTime,
-}
-
 /// A context of a gateway.
 struct Media {
     id: SpanId,
@@ -85,26 +77,19 @@ impl Calls {
     /// Takes a SIP message that passed the sockets of a border.
     pub fn sip(&mut self, border: &str, octets: &[u8], sent: bool, over: &mut Vec<Span>) {
         self.sweep(over);
-        if !is_of_interest(octets, sent) || !self.borders.contains(border) {
+        if !self.borders.contains(border) {
             return;
         }
-        let Ok(message) = Message::parse(Bytes::copy_from_slice(octets), &Limits::default()) else { return };
-        let Ok(call_id) = message.call_id() else { return };
-        let key = (border.to_owned(), call_id.to_owned());
-        if message.is_response() {
-            self.answered(&key, &message, over);
-        } else if message.to_tag().is_none() {
-            // With a tag it belongs to a call that is there.
-            self.invite(key, &message, sent, over);
+        let Some((call_id, passed)) = invites::read(octets, sent) else { return };
+        let key = (border.to_owned(), call_id);
+        match passed {
+            Passed::Invite { branch, trace } => self.invite(key, (branch, trace), sent, over),
+            Passed::Answer { branch, status } => self.answered(&key, &branch, status, over),
         }
     }
 
-    fn invite(&mut self, key: Key, message: &Message, sent: bool, over: &mut Vec<Span>) {
-        let Ok(vias) = message.vias() else { return };
+    fn invite(&mut self, key: Key, (branch, trace): (String, TraceId), sent: bool, over: &mut Vec<Span>) {
         let now = SystemTime::now();
-        // Ours is on top; the one who made the request is at the bottom, and borders make requests anew.
-        let via = if sent { vias.first() } else { vias.last() };
-        let branch = via.and_then(|via| via.branch()).unwrap_or_default().to_owned();
         // One that was refused may come again, with credentials: that is another call with the same Call-ID.
         let again = |call: &&mut Call| !sent && call.began && call.idle.is_some() && call.branch != branch;
         if let Some(call) = self.calls.get_mut(&key).filter(again) {
@@ -125,8 +110,6 @@ impl Calls {
             return;
         }
         let (border, call_id) = &key;
-        let trace =
-            ticket(message.body()).map_or_else(|| ids::of_call(call_id), |ticket| ids::of_ticket(&ticket));
         let told = Told::of("border", border).with("sip.call_id", call_id.clone());
         let call = Call {
             id: ids::span(trace, &["call", border, call_id, &branch]),
@@ -145,15 +128,10 @@ impl Calls {
         self.calls.insert(key, call);
     }
 
-    fn answered(&mut self, key: &Key, message: &Message, over: &mut Vec<Span>) {
-        let Some(call) = self.calls.get_mut(key).filter(|_| *message.method() == Method::Invite) else {
-            return;
-        };
-        let via = message.top_via().ok();
-        let branch = via.as_ref().and_then(|via| via.branch()).unwrap_or_default();
+    fn answered(&mut self, key: &Key, branch: &str, status: u16, over: &mut Vec<Span>) {
+        let Some(call) = self.calls.get_mut(key) else { return };
         let Some(at) = call.invites.iter().position(|invite| invite.branch == branch) else { return };
         let invite = call.invites.swap_remove(at);
-        let status = message.status().unwrap_or_default();
         over.push(call.sent(&key.0, invite, Some(status)));
     }
 
@@ -173,7 +151,7 @@ impl Calls {
                 call.began = true;
                 call.idle = None;
                 if !self.origins.contains(&(key.0.clone(), networks.caller.clone())) {
-                    call.parent = ids::span(call.trace, &["INVITE", &call.branch]);
+                    call.parent = invites::of_branch(call.trace, &call.branch);
                 }
                 let told = std::mem::take(&mut call.told);
                 call.told = told
@@ -349,6 +327,7 @@ impl Call {
             end,
             told,
             events: Vec::new(),
+            links: Vec::new(),
             status,
         }
     }
@@ -360,16 +339,7 @@ impl Call {
     }
 
     fn sent(&self, border: &str, invite: Invite, answer: Option<u16>) -> Span {
-        let id = ids::span(self.trace, &["INVITE", &invite.branch]);
-        let status = match answer {
-            Some(500..=599) => Status::error(format!("answered {}", answer.unwrap_or_default())),
-            Some(_) => Status::Unset,
-            None => Status::error("no answer"),
-        };
-        let told = Told::of("border", border)
-            .with("sip.branch", invite.branch)
-            .and("sip.status", answer.map(i64::from));
-        self.below(id, SpanKind::Client, "INVITE".into(), (invite.start, SystemTime::now()), told, status)
+        invite.sent(Told::of("border", border), (self.trace, self.id), answer)
     }
 
     fn released(&self, media: Media, now: SystemTime, octets: Option<&Both<Octets>>) -> Span {
@@ -397,6 +367,7 @@ impl Call {
                 .with("carnet.answered", self.up)
                 .and("sip.status", sip.map(i64::from)),
             events: std::mem::take(&mut self.events),
+            links: Vec::new(),
             status,
         }
     }
@@ -407,21 +378,4 @@ fn name(side: Side) -> &'static str {
         Side::Caller => "caller",
         Side::Callee => "callee",
     }
-}
-
-/// Whether a message begins an INVITE or ends one that was sent on.
-pub fn is_of_interest(octets: &[u8], sent: bool) -> bool {
-    let last = |status: &[u8]| matches!(status.first(), Some(b'2'..=b'6'));
-    octets.starts_with(b"INVITE ") || (!sent && octets.strip_prefix(b"SIP/2.0 ").is_some_and(last))
-}
-
-/// The ticket in an offer, by the name that the key server gives it. `a=key-mgmt` stands in the open (RFC 4567 §3.1), and
-/// what is secret of a ticket is sealed in it.
-fn ticket(body: &[u8]) -> Option<String> {
-    let text = std::str::from_utf8(body).ok()?;
-    let value = text.lines().find_map(|line| line.strip_prefix("a=key-mgmt:"))?;
-    let (protocol, data) = value.trim().split_once(' ')?;
-    let octets = carnet_wire::base64::decode(data.trim().as_bytes()).ok().filter(|_| protocol == "mikey")?;
-    let message = carnet_mikey::Message::parse(&octets, &carnet_mikey::Limits::default()).ok()?;
-    Some(crate::kms::name_of(&ticket_id(message.ticket()?)))
 }

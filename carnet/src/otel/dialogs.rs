@@ -7,13 +7,15 @@ use carnet_event::{Event as _, Level};
 use carnet_plan::{Both, Octets};
 use carnet_steering::{Ended, Event};
 use opentelemetry::trace::{SpanId, SpanKind, Status, TraceId};
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::time::SystemTime;
 
 /// Calls that are traced at once, at most; what comes beyond is not.
 const MOST: usize = 50_000;
 /// Dialogs, contexts and events of one call that are kept.
 const MOST_OF_A_CALL: usize = 32;
+/// Plans of offers whose dialog has not begun yet.
+const MOST_PLANS: usize = 1_000;
 
 /// By gateway and Call-ID.
 type Key = (String, String);
@@ -22,6 +24,8 @@ type Key = (String, String);
 #[derive(Default)]
 pub struct Dialogs {
     calls: HashMap<Key, Call>,
+    /// A dialog begins when the gateway has made room for what was planned; many are refused before.
+    plans: VecDeque<(Key, String, SystemTime, Told)>,
 }
 
 #[derive(Default)]
@@ -45,6 +49,13 @@ struct Media {
     told: Told,
 }
 
+impl Call {
+    /// Whether it has a dialog that began with an offer of that tag.
+    fn has(&self, from_tag: &str) -> bool {
+        self.dialogs.iter().any(|dialog| dialog.from_tag == from_tag)
+    }
+}
+
 impl Dialogs {
     /// Takes an event of the steering of a gateway.
     pub fn steering(&mut self, gateway: &str, event: &Event, over: &mut Vec<Span>) {
@@ -57,21 +68,33 @@ impl Dialogs {
                     return;
                 }
                 let call = self.calls.entry(key(call_id)).or_default();
-                let known = call.dialogs.iter().any(|dialog| dialog.from_tag == *from_tag);
-                if !known && call.dialogs.len() < MOST_OF_A_CALL {
+                if !call.has(from_tag) && call.dialogs.len() < MOST_OF_A_CALL {
                     let told = Told::default().and("sip.branch", via_branch.clone());
-                    call.dialogs.push(Dialog {
-                        from_tag: from_tag.clone(),
-                        id: keys::unique(),
-                        start: now,
-                        answered: false,
-                        events: vec![(now, "dialog-started", told)],
-                    });
+                    let mut events = Vec::new();
+                    let wanted = key(call_id);
+                    let of = |plan: &(Key, String, _, _)| plan.0 == wanted && plan.1 == *from_tag;
+                    if let Some(at) = self.plans.iter().position(of) {
+                        events.extend(
+                            self.plans.remove(at).map(|(_, _, at, told)| (at, "offer-planned", told)),
+                        );
+                    }
+                    events.push((now, "dialog-started", told));
+                    let (from_tag, id) = (from_tag.clone(), keys::unique());
+                    call.dialogs.push(Dialog { from_tag, id, start: now, answered: false, events });
                 }
             }
             Event::OfferPlanned { call_id, from_tag, plan } => {
-                let told = Told::default().with("plan", plan.to_string());
-                self.note(&key(call_id), Some(from_tag), (now, "offer-planned", told));
+                let (key, told) = (key(call_id), Told::default().with("plan", plan.to_string()));
+                let known = self.calls.get(&key).is_some_and(|call| call.has(from_tag));
+                if known {
+                    self.note(&key, Some(from_tag), (now, "offer-planned", told));
+                    return;
+                }
+                self.unplanned(&key);
+                if self.plans.len() >= MOST_PLANS {
+                    self.plans.pop_front();
+                }
+                self.plans.push_back((key, from_tag.clone(), now, told));
             }
             Event::DialogAnswered { call_id, from_tag, to_tag } => {
                 let told = Told::default().with("sip.to_tag", to_tag.clone());
@@ -142,11 +165,13 @@ impl Dialogs {
                     end: now,
                     told,
                     events: dialog.events,
+                    links: Vec::new(),
                     status: if failed { Status::error(why.name()) } else { Status::Unset },
                 });
                 self.forget(&key);
             }
             Event::RequestRefused { command, call_id, overload, reason } => {
+                self.unplanned(&key(call_id));
                 let told = Told::default()
                     .with("ng.command", *command)
                     .with("overload", *overload)
@@ -176,6 +201,11 @@ impl Dialogs {
         Some(dialog)
     }
 
+    /// Nothing comes of what was planned for a call.
+    fn unplanned(&mut self, key: &Key) {
+        self.plans.retain(|plan| plan.0 != *key);
+    }
+
     fn forget(&mut self, key: &Key) {
         if self.calls.get(key).is_some_and(|call| call.dialogs.is_empty() && call.media.is_empty()) {
             self.calls.remove(key);
@@ -185,7 +215,7 @@ impl Dialogs {
     /// How many are kept.
     #[cfg(test)]
     pub fn kept(&self) -> usize {
-        self.calls.len()
+        self.calls.len() + self.plans.len()
     }
 }
 
@@ -202,6 +232,7 @@ fn released(trace: TraceId, media: Media, end: SystemTime, octets: Option<&Both<
         end,
         told,
         events: Vec::new(),
+        links: Vec::new(),
         status: Status::Unset,
     }
 }

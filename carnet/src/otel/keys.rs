@@ -62,6 +62,7 @@ fn request(
         end,
         told,
         events: Vec::new(),
+        links: Vec::new(),
         status,
     }
 }

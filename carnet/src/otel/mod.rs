@@ -14,6 +14,7 @@ mod calls;
 mod dialogs;
 mod export;
 mod ids;
+mod invites;
 mod keys;
 mod rooms;
 mod span;
@@ -115,7 +116,7 @@ impl Otel {
             calls,
             terminations: Terminations::default(),
             dialogs: Dialogs::default(),
-            rooms: Rooms::default(),
+            rooms: Rooms::new(config.conference.keys().cloned().collect()),
         };
         Self { seen: Mutex::new(state), to: RwLock::new((Sample::new(sample), exporting)) }
     }
@@ -141,7 +142,7 @@ impl Otel {
     pub fn see(&self, seen: &Seen<'_>) {
         let wanted = match seen {
             // Most of what passes begins and ends no INVITE, and costs nothing here.
-            Seen::Sip { octets, sent, .. } => calls::is_of_interest(octets, *sent),
+            Seen::Sip { octets, sent, .. } => invites::is_of_interest(octets, *sent),
             Seen::Border { .. }
             | Seen::Gateway { .. }
             | Seen::Kms { .. }
@@ -157,7 +158,10 @@ impl Otel {
             let mut state = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
             let State { calls, terminations, dialogs, rooms } = &mut *state;
             match seen {
-                Seen::Sip { border, octets, sent, .. } => calls.sip(border, octets, *sent, &mut over),
+                Seen::Sip { border, octets, sent, .. } => {
+                    calls.sip(border, octets, *sent, &mut over);
+                    rooms.sip(border, octets, *sent, &mut over);
+                }
                 Seen::Border { border, event } => calls.border(border, event, &mut over),
                 Seen::Gateway { gateway, event } => terminations.gateway(gateway, event, calls, &mut over),
                 Seen::Kms { kms, event } => keys::kms(kms, event, &mut over),

@@ -24,6 +24,8 @@ pub struct Span {
     pub end: SystemTime,
     pub told: Told,
     pub events: Vec<(SystemTime, &'static str, Told)>,
+    /// Spans of other traces that belong to it.
+    pub links: Vec<(TraceId, SpanId)>,
     pub status: Status,
 }
 
@@ -78,7 +80,14 @@ impl Span {
         events.events =
             self.events.into_iter().map(|(at, name, told)| Event::new(name, at, told.0, 0)).collect();
         let mut links = SpanLinks::default();
-        links.links = Vec::<Link>::new();
+        links.links = self
+            .links
+            .into_iter()
+            .map(|(trace, id)| {
+                let to = SpanContext::new(trace, id, TraceFlags::SAMPLED, false, TraceState::default());
+                Link::new(to, Vec::new(), 0)
+            })
+            .collect();
         SpanData {
             span_context: context,
             parent_span_id: self.parent,

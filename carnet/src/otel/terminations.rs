@@ -82,6 +82,7 @@ fn handshake(key: &Key, calls: &Calls, start: SystemTime, told: Told, status: St
         end: SystemTime::now(),
         told,
         events: Vec::new(),
+        links: Vec::new(),
         status,
     }
 }

@@ -179,19 +179,40 @@ fn what_is_no_call_leaves_nothing_behind() {
     assert!(matches!(named(&spans, "call").status, Status::Error { .. }));
 }
 
+fn joined(member: &str, user: u16, call_id: &str, called: bool) -> carnet_conference::Event {
+    let (room, member, call_id) = ("sip:r@x".to_owned(), member.to_owned(), call_id.to_owned());
+    carnet_conference::Event::Joined { room, member, user, sealed: true, called, call_id }
+}
+
+fn left(member: &str, call_id: Option<&str>, reason: carnet_conference::Left) -> carnet_conference::Event {
+    let (room, member, call_id) = ("sip:r@x".to_owned(), member.to_owned(), call_id.map(str::to_owned));
+    carnet_conference::Event::Left { room, member, reason, call_id }
+}
+
+fn said(span: &Span, name: &str) -> Option<String> {
+    span.told.0.iter().find(|said| said.key.as_str() == name).map(|said| said.value.to_string())
+}
+
+/// Spans of members, by what was said of them.
+fn members<'a>(spans: &'a [Span], name: &str, value: &str) -> Vec<&'a Span> {
+    let of = |span: &&Span| span.name == "member" && said(span, name).as_deref() == Some(value);
+    spans.iter().filter(of).collect()
+}
+
 /// Somebody comes, has a floor twice, and goes; somebody else is there when the room ends.
 #[test]
-fn a_member_is_a_span_of_its_room_and_floors_are_below_it() {
+fn a_member_is_in_the_trace_of_its_call_and_floors_are_below_it() {
     use carnet_conference::{Event as Conference, Left};
-    let (mut rooms, mut spans) = (Rooms::default(), Vec::new());
+    let (mut rooms, mut spans) = (Rooms::new(["focus".to_owned()].into()), Vec::new());
     let (room, alice) = (|| "sip:r@x".to_owned(), || "sip:alice@x".to_owned());
-    let joined = |member: &str, user| Conference::Joined {
-        room: room(),
-        member: member.into(),
-        user,
-        sealed: true,
-        called: false,
-    };
+    // The border in front has made its INVITE anew; a proxy between us has put its Via on top.
+    let below = "Via: SIP/2.0/TCP border.example;branch=z9hG4bKborder\r\n";
+    rooms.sip("focus", &invite("a", "z9hG4bKproxy", below), false, &mut spans);
+    rooms.sip("another", &invite("z", "z9hG4bKx", ""), false, &mut spans);
+    // We call bob, who has it ring and answers.
+    rooms.sip("focus", &invite("b", "z9hG4bKours", ""), true, &mut spans);
+    rooms.sip("focus", &answer("b", "z9hG4bKours", 180), false, &mut spans);
+    rooms.sip("focus", &answer("b", "z9hG4bKours", 200), false, &mut spans);
     let floor = |holders: &[&str]| Conference::Floor {
         room: room(),
         floor: 7,
@@ -200,39 +221,107 @@ fn a_member_is_a_span_of_its_room_and_floors_are_below_it() {
     };
     for event in [
         Conference::RoomOpened { room: room(), by: None },
-        joined("sip:alice@x", 1),
-        joined("sip:bob@x", 2),
+        joined("sip:alice@x", 1, "a", false),
+        joined("sip:bob@x", 2, "b", true),
         Conference::Stalled { room: room(), member: alice(), on: true },
         floor(&["sip:alice@x"]),
         floor(&["sip:alice@x", "sip:bob@x"]),
         floor(&["sip:bob@x"]),
         floor(&["sip:alice@x"]),
-        Conference::Left { room: room(), member: alice(), reason: Left::Gone },
-        Conference::Left { room: room(), member: alice(), reason: Left::Gone },
+        left("sip:alice@x", Some("a"), Left::Gone),
+        left("sip:alice@x", Some("a"), Left::Gone),
         Conference::RoomClosed { room: room() },
         // Of a room that was never heard of.
-        Conference::Left { room: "sip:s@x".into(), member: alice(), reason: Left::Gone },
+        left("sip:alice@x", Some("s"), Left::Gone),
     ] {
         rooms.conference("focus", &event, &mut spans);
     }
-    let said = |span: &Span, name: &str| {
-        let found = span.told.0.iter().find(|said| said.key.as_str() == name);
-        found.map(|said| said.value.to_string())
-    };
     let whole = named(&spans, "room");
-    let members: Vec<&Span> = spans.iter().filter(|span| span.name == "member").collect();
-    let of = |name: &str| {
-        *members.iter().find(|span| said(span, "conference.member").as_deref() == Some(name)).unwrap()
+    let of = |name: &str| members(&spans, "conference.member", name)[0];
+    let (alice, bob) = (of("sip:alice@x"), of("sip:bob@x"));
+    let (border, ours) = (ids::of_call("a"), ids::of_call("b"));
+    assert_eq!((alice.trace, alice.parent), (border, super::invites::of_branch(border, "z9hG4bKborder")));
+    assert_eq!((bob.trace, bob.parent), (ours, SpanId::INVALID));
+    assert_eq!((named(&spans, "INVITE").parent, named(&spans, "INVITE").trace), (bob.id, ours));
+    assert_eq!(whole.links, [(alice.trace, alice.id), (bob.trace, bob.id)]);
+    assert!([alice, bob].iter().all(|member| member.links == [(whole.trace, whole.id)]));
+    assert_eq!(said(alice, "conference.left").as_deref(), Some("gone"));
+    assert_eq!(said(bob, "conference.left").as_deref(), Some("closed"));
+    let noted: Vec<_> = alice.events.iter().map(|(_, name, _)| *name).collect();
+    assert_eq!(noted, ["joined", "stalled"]);
+    let floors = |member: &Span| {
+        let below =
+            |span: &&Span| (span.name == "floor") && (span.trace, span.parent) == (member.trace, member.id);
+        spans.iter().filter(below).count()
     };
-    assert_eq!(members.len(), 2);
-    assert!(members.iter().all(|span| span.parent == whole.id && span.trace == whole.trace));
-    assert_eq!(said(of("sip:alice@x"), "conference.left").as_deref(), Some("gone"));
-    assert_eq!(said(of("sip:bob@x"), "conference.left").as_deref(), Some("closed"));
-    assert_eq!(of("sip:alice@x").events.len(), 1);
-    let floors =
-        |member: &Span| spans.iter().filter(|span| span.name == "floor" && span.parent == member.id).count();
-    assert_eq!((floors(of("sip:alice@x")), floors(of("sip:bob@x"))), (2, 1));
+    assert_eq!((floors(alice), floors(bob)), (2, 1));
     assert_eq!((said(whole, "conference.most_members").as_deref(), rooms.kept()), (Some("2"), 0));
+}
+
+/// The same user with two devices, one that takes the place of another, and one that is called back: each call is a span of its own.
+#[test]
+fn a_member_is_a_call_and_not_a_name() {
+    use carnet_conference::{Event as Conference, Left};
+    let (mut rooms, mut spans) = (Rooms::new(["focus".to_owned()].into()), Vec::new());
+    for event in [
+        joined("sip:alice@x", 1, "old", false),
+        // The one that comes is there before the one that goes has gone.
+        joined("sip:alice@x", 2, "new", false),
+        left("sip:alice@x", Some("old"), Left::Replaced),
+        Conference::RoomLost { room: "sip:r@x".into(), members: 1 },
+        joined("sip:alice@x", 2, "back", true),
+        Conference::RoomLost { room: "sip:r@x".into(), members: 1 },
+        // Given up: nothing is left of its dialog.
+        left("sip:alice@x", None, Left::NotReached("486".into())),
+        // Nobody is lost, and who that is was never heard of.
+        left("sip:alice@x", None, Left::Gone),
+        Conference::RoomClosed { room: "sip:r@x".into() },
+    ] {
+        rooms.conference("focus", &event, &mut spans);
+    }
+    for (call_id, reason) in [("old", "replaced"), ("new", "called-back"), ("back", "not-reached")] {
+        let found = members(&spans, "sip.call_id", call_id);
+        assert_eq!(found.len(), 1, "{spans:#?}");
+        assert_eq!(said(found[0], "conference.left").as_deref(), Some(reason), "{spans:#?}");
+        assert_eq!(found[0].trace, ids::of_call(call_id));
+    }
+    assert_eq!((spans.len(), rooms.kept()), (4, 0));
+}
+
+/// Who is turned away, who declines, and who does not answer.
+#[test]
+fn who_is_no_member_is_in_the_trace_of_the_call_too() {
+    use carnet_conference::Event as Conference;
+    let (mut rooms, mut spans) = (Rooms::new(["focus".to_owned()].into()), Vec::new());
+    let room = || "sip:r@x".to_owned();
+    rooms.sip("focus", &invite("in", "z9hG4bKborder", ""), false, &mut spans);
+    let (member, reason) = ("sip:eve@x".to_owned(), "not a member".to_owned());
+    let refused = Conference::Refused { room: room(), member, status: 403, reason, call_id: "in".into() };
+    rooms.conference("focus", &refused, &mut spans);
+    for (call_id, status) in
+        [("no", Some(603)), ("silent", Some(408)), ("broken", Some(503)), ("keyless", None)]
+    {
+        rooms.sip("focus", &invite(call_id, "z9hG4bKours", ""), true, &mut spans);
+        if let Some(status @ (503 | 603)) = status {
+            rooms.sip("focus", &answer(call_id, "z9hG4bKours", status), false, &mut spans);
+        }
+        let (member, reason, call_id) = ("sip:bob@x".to_owned(), "so".to_owned(), Some(call_id.to_owned()));
+        rooms.conference(
+            "focus",
+            &Conference::NotCalled { room: room(), member, status, reason, call_id },
+            &mut spans,
+        );
+    }
+    for (call_id, failed) in
+        [("in", true), ("no", false), ("silent", true), ("broken", true), ("keyless", true)]
+    {
+        let found = members(&spans, "sip.call_id", call_id);
+        assert_eq!((found.len(), found[0].trace), (1, ids::of_call(call_id)), "{spans:#?}");
+        assert_eq!(matches!(found[0].status, Status::Error { .. }), failed, "{call_id}");
+    }
+    // Also those that got no answer.
+    assert_eq!(spans.iter().filter(|span| span.name == "INVITE").count(), 4);
+    assert_eq!(rooms.kept(), 0);
 }
 
 #[test]
@@ -301,6 +390,7 @@ async fn a_full_queue_loses_spans_and_counts_them() {
         end: now,
         told: Told::default(),
         events: Vec::new(),
+        links: Vec::new(),
         status: Status::Unset,
     };
     // One batch is on its way and waits there; the queue holds ten more.

@@ -72,6 +72,7 @@ class Receiver(BaseHTTPRequestHandler):
                                     {"name": event.name, "attributes": attributes(event.attributes)}
                                     for event in span.events
                                 ],
+                                "links": [[link.trace_id.hex(), link.span_id.hex()] for link in span.links],
                                 "status": span.status.code,
                                 "message": span.status.message,
                             }

@@ -6,6 +6,7 @@
 #[path = "../common/mod.rs"]
 mod common;
 mod network;
+mod others;
 
 use common::{PATIENCE, Running, free};
 use network::{Network, collector, sealed_collector};

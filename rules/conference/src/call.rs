@@ -346,6 +346,7 @@ impl Leg {
             member: self.member.clone(),
             status,
             reason: reason.chars().filter(|c| !c.is_control()).take(200).collect(),
+            call_id: Some(self.ids.call_id.clone()),
         });
         core.todo.push_back(Todo::NotCalled { leg: self.id, room: self.room.clone(), status });
         let method = match status {

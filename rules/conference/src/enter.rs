@@ -244,6 +244,7 @@ impl Leg {
             member: self.member.clone(),
             status: fault.status,
             reason: fault.reason().to_owned(),
+            call_id: self.ids.call_id.clone(),
         });
         self.over(core, room, Left::Gone);
     }

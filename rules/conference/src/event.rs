@@ -144,6 +144,8 @@ carnet_event::declare! {
             sealed: bool,
             /// The room called it, and not it the room.
             called: bool,
+            /// The Call-ID of its dialog.
+            call_id: String,
         },
         /// A media line of a member has its connection; from here on what it is sealed with is proven.
         [info "sealed" by media, with]
@@ -166,6 +168,8 @@ carnet_event::declare! {
             member: String,
             /// Why.
             reason: Left,
+            /// The Call-ID of its dialog, if it has one still.
+            call_id: Option<String>,
         },
         /// Somebody did not get in.
         [warn "refused" by status]
@@ -178,6 +182,8 @@ carnet_event::declare! {
             status: u16,
             /// Why.
             reason: String,
+            /// The Call-ID of its INVITE.
+            call_id: String,
         },
         /// A call out came to nothing.
         [warn "not-called"]
@@ -190,6 +196,8 @@ carnet_event::declare! {
             status: Option<u16>,
             /// Why.
             reason: String,
+            /// The Call-ID, if it was tried.
+            call_id: Option<String>,
         },
         /// A member has another name in the room.
         [info "nickname"]

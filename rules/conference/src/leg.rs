@@ -227,7 +227,8 @@ impl Leg {
         self.was_in = self.joined;
         if std::mem::take(&mut self.joined) {
             let (room, member) = (self.room.clone(), self.member.clone());
-            core.events.push_back(Event::Left { room, member, reason });
+            let call_id = Some(self.ids.call_id.clone());
+            core.events.push_back(Event::Left { room, member, reason, call_id });
         }
         core.touched.insert(self.room.clone());
     }
@@ -285,6 +286,7 @@ impl Leg {
             user: self.user,
             sealed: self.is_sealed(),
             called: self.called,
+            call_id: self.ids.call_id.clone(),
         });
         core.touched.insert(self.room.clone());
         core.todo.push_back(crate::core::Todo::Joined(self.id));

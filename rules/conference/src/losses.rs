@@ -247,8 +247,8 @@ impl Focus {
             return;
         }
         let lost = room.lost.remove(at);
-        let event = Event::Left { room: key.to_owned(), member: lost.member, reason: Left::Gone };
-        self.core.events.push_back(event);
+        let (room, reason) = (key.to_owned(), Left::Gone);
+        self.core.events.push_back(Event::Left { room, member: lost.member, reason, call_id: None });
         self.core.touched.insert(key.to_owned());
         self.core.todo.push_back(Todo::Settle(key.to_owned()));
     }
@@ -282,7 +282,7 @@ impl Focus {
             Some(old) => self.with(old, |leg, core, room| leg.hang_up(core, room, reason)),
             None => {
                 let room = key.to_owned();
-                self.core.events.push_back(Event::Left { room, member: lost.member, reason });
+                self.core.events.push_back(Event::Left { room, member: lost.member, reason, call_id: None });
             }
         }
         self.core.touched.insert(key.to_owned());

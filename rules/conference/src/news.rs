@@ -191,6 +191,7 @@ impl Focus {
                     member: target,
                     status: Some(fault.status),
                     reason: fault.reason().to_owned(),
+                    call_id: None,
                 });
             }
         }

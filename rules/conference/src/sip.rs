@@ -148,6 +148,7 @@ impl Focus {
                         member: self.sender(request),
                         status: fault.status,
                         reason: fault.reason().to_owned(),
+                        call_id: request.call_id().unwrap_or_default().to_owned(),
                     });
                 }
             }
