@@ -146,8 +146,8 @@ pub(super) struct Heard {
     muted: bool,
 }
 
-/// Lets nothing of a member through to the others in a room, or again what it says; it hears them either way. It holds while the room and
-/// the process last.
+/// Lets nothing of a member through to the others in a room, or again what it says; it hears them either way. It holds while the room
+/// lasts; with `store`, over a restart of the server too.
 #[utoipa::path(patch, path = "/api/v1/rooms/{room}/members/{member}", tag = "rooms", request_body = Heard, params(
     ("room" = String, Path, description = "The conference's URI"), ("member" = String, Path, description = "The member's")
 ), responses(
