@@ -290,7 +290,11 @@ fn lost(error: hyper::Error) -> NodeError {
     let ours = std::error::Error::source(&error)
         .and_then(|inner| inner.downcast_ref::<std::io::Error>())
         .is_some_and(|inner| inner.kind() == std::io::ErrorKind::Other);
-    NodeError::Unreachable(if ours { inner.trim_start_matches(": ").to_owned() } else { format!("{error}{inner}") })
+    NodeError::Unreachable(if ours {
+        inner.trim_start_matches(": ").to_owned()
+    } else {
+        format!("{error}{inner}")
+    })
 }
 
 async fn read(response: Response<Incoming>, most: usize) -> Result<Answer, NodeError> {

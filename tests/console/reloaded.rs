@@ -12,12 +12,18 @@ fn nodes_come_go_and_change_with_the_file() {
     network.file("wrong", "a-word-that-opens-nothing-at-all\n");
     for (name, host) in [("one", 21), ("two", 22), ("three", 23)] {
         let file = format!("{name}.toml");
-        network.file(&file, &format!("[admin]\nlisten = \"{}:9460\"\ntoken-file = \"word\"\n", network.at(9, host)));
+        network.file(
+            &file,
+            &format!("[admin]\nlisten = \"{}:9460\"\ntoken-file = \"word\"\n", network.at(9, host)),
+        );
         network.start(name, &["run", "-c", &file]);
         network.wait_for(name, "out", "ready");
     }
     let entry = |network: &Network, name: &str, host: u8, word: &str| {
-        format!("[[admin.nodes]]\nname = \"{name}\"\nurl = \"http://{}:9460\"\ntoken-file = \"{word}\"\n", network.at(9, host))
+        format!(
+            "[[admin.nodes]]\nname = \"{name}\"\nurl = \"http://{}:9460\"\ntoken-file = \"{word}\"\n",
+            network.at(9, host)
+        )
     };
     let write = |network: &Network, nodes: &[String]| {
         let admin = format!("[admin]\nlisten = \"{here}:9460\"\ntoken-file = \"word\"\n");
@@ -32,7 +38,12 @@ fn nodes_come_go_and_change_with_the_file() {
         changes.iter().map(|c| format!("{} {}", c["setting"].as_str().unwrap(), c["applied"])).collect()
     };
     let names = |all: &Value| -> Vec<String> {
-        all["nodes"].as_array().unwrap().iter().map(|node| node["name"].as_str().unwrap().to_owned()).collect()
+        all["nodes"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|node| node["name"].as_str().unwrap().to_owned())
+            .collect()
     };
     let is = |name: &'static str, state: &'static str| {
         move |all: &Value| {
@@ -55,7 +66,14 @@ fn nodes_come_go_and_change_with_the_file() {
     let since = node(&all, "one")["since"].clone();
 
     // One changes, one comes, before the one that stays as it is, with all that is known of it.
-    write(&network, &[entry(&network, "three", 23, "word"), entry(&network, "two", 22, "word"), entry(&network, "one", 21, "word")]);
+    write(
+        &network,
+        &[
+            entry(&network, "three", 23, "word"),
+            entry(&network, "two", 22, "word"),
+            entry(&network, "one", 21, "word"),
+        ],
+    );
     let (status, said) = reload();
     assert_eq!(status, 200, "{said:#}");
     let changed = lines(&said);

@@ -14,8 +14,26 @@ fn openssl(network: &Network, arguments: &[&str]) {
 /// An authority: `NAME.pem`, `NAME.key`.
 fn authority(network: &Network, name: &str) {
     let (pem, key, subject) = (format!("{name}.pem"), format!("{name}.key"), format!("/CN={name}"));
-    openssl(network, &["req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-days", "9",
-        "-keyout", &key, "-out", &pem, "-subj", &subject]);
+    openssl(
+        network,
+        &[
+            "req",
+            "-x509",
+            "-newkey",
+            "ec",
+            "-pkeyopt",
+            "ec_paramgen_curve:P-256",
+            "-nodes",
+            "-days",
+            "9",
+            "-keyout",
+            &key,
+            "-out",
+            &pem,
+            "-subj",
+            &subject,
+        ],
+    );
 }
 
 /// A certificate of an authority: `NAME.pem`, `NAME.key`, good for an address, for so many days. One day less than none has passed.
@@ -23,10 +41,43 @@ fn certificate(network: &Network, name: &str, of: &str, address: &str, days: i32
     let file = |end: &str| format!("{name}.{end}");
     network.file(&file("ext"), &format!("subjectAltName=IP:{address}\n"));
     let subject = format!("/CN={name}");
-    openssl(network, &["req", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-keyout", &file("new.key"),
-        "-out", &file("csr"), "-subj", &subject]);
-    openssl(network, &["x509", "-req", "-in", &file("csr"), "-CA", &format!("{of}.pem"), "-CAkey", &format!("{of}.key"),
-        "-CAcreateserial", "-days", &days.to_string(), "-extfile", &file("ext"), "-out", &file("new.pem")]);
+    openssl(
+        network,
+        &[
+            "req",
+            "-newkey",
+            "ec",
+            "-pkeyopt",
+            "ec_paramgen_curve:P-256",
+            "-nodes",
+            "-keyout",
+            &file("new.key"),
+            "-out",
+            &file("csr"),
+            "-subj",
+            &subject,
+        ],
+    );
+    openssl(
+        network,
+        &[
+            "x509",
+            "-req",
+            "-in",
+            &file("csr"),
+            "-CA",
+            &format!("{of}.pem"),
+            "-CAkey",
+            &format!("{of}.key"),
+            "-CAcreateserial",
+            "-days",
+            &days.to_string(),
+            "-extfile",
+            &file("ext"),
+            "-out",
+            &file("new.pem"),
+        ],
+    );
     // Both at once, as who renews does.
     for end in ["pem", "key"] {
         std::fs::rename(network.path(&file(&format!("new.{end}"))), network.path(&file(end))).unwrap();
@@ -41,7 +92,8 @@ fn why(all: &Value, name: &str) -> String {
 #[test]
 fn processes_are_asked_over_https_and_what_is_wrong_is_said() {
     let mut network = Network::new();
-    let (here, plain, shown, old) = (network.at(9, 9), network.at(9, 21), network.at(9, 22), network.at(9, 23));
+    let (here, plain, shown, old) =
+        (network.at(9, 9), network.at(9, 21), network.at(9, 22), network.at(9, 23));
     network.file("word", &format!("{WORD}\n"));
     network.file("other-word", "another-word-of-some-length\n");
     for name in ["ours", "theirs"] {
@@ -54,12 +106,17 @@ fn processes_are_asked_over_https_and_what_is_wrong_is_said() {
     certificate(&network, "client", "ours", "127.0.0.1", 9);
     certificate(&network, "renewed", "theirs", "127.0.0.1", 9);
     certificate(&network, "stranger", "theirs", "127.0.0.1", 9);
-    for (name, at, more, ca) in
-        [("plain", plain, "token-file = \"word\"\n", ""), ("shown", shown, "", ", ca = \"ours.pem\""), ("old", old, "", "")]
-    {
+    for (name, at, more, ca) in [
+        ("plain", plain, "token-file = \"word\"\n", ""),
+        ("shown", shown, "", ", ca = \"ours.pem\""),
+        ("old", old, "", ""),
+    ] {
         let file = format!("{name}.toml");
         let tls = format!("tls = {{ certificate = \"{name}.pem\", key = \"{name}.key\"{ca} }}");
-        network.file(&file, &format!("[admin]\nlisten = \"{at}:9460\"\nsocket = \"{name}.sock\"\n{more}{tls}\n"));
+        network.file(
+            &file,
+            &format!("[admin]\nlisten = \"{at}:9460\"\nsocket = \"{name}.sock\"\n{more}{tls}\n"),
+        );
         network.start(name, &["run", "-c", &file]);
         network.wait_for(name, "out", "ready");
     }
@@ -89,7 +146,11 @@ fn processes_are_asked_over_https_and_what_is_wrong_is_said() {
     let asked = |all: &Value| all["nodes"].as_array().unwrap().iter().all(|node| node["state"] != "unknown");
     let all = until(here, "/api/v1/network", "all were asked", asked);
     for name in ["right", "right-both"] {
-        assert_eq!((&node(&all, name)["state"], why(&all, name)), (&json!("reached"), String::new()), "{all:#}");
+        assert_eq!(
+            (&node(&all, name)["state"], why(&all, name)),
+            (&json!("reached"), String::new()),
+            "{all:#}"
+        );
     }
     for (name, words) in [
         ("wrong-authority", "is of an authority that is not in `ca`"),
@@ -114,7 +175,9 @@ fn processes_are_asked_over_https_and_what_is_wrong_is_said() {
     std::fs::copy(network.path("ours.pem"), network.path("theirs.pem")).unwrap();
     network.file("other-word", &format!("{WORD}\n"));
     let reached = |all: &Value| {
-        ["expired", "renewed", "wrong-authority", "wrong-word"].iter().all(|name| node(all, name)["state"] == "reached")
+        ["expired", "renewed", "wrong-authority", "wrong-word"]
+            .iter()
+            .all(|name| node(all, name)["state"] == "reached")
     };
     let all = until(here, "/api/v1/network", "what was renewed is used", reached);
     assert!(why(&all, "shows-nothing").contains("wants to be shown"), "{all:#}");
@@ -126,7 +189,9 @@ fn processes_are_asked_over_https_and_what_is_wrong_is_said() {
         changes.iter().any(|c| c["setting"] == name && c["content"] == "changed" && c["applied"] == true)
     };
     assert!(status == 200 && changed("admin.nodes.right-both.certificate"), "{said:#}");
-    until(here, "/api/v1/network", "it is reached with it", |all| node(all, "right-both")["state"] == "reached");
+    until(here, "/api/v1/network", "it is reached with it", |all| {
+        node(all, "right-both")["state"] == "reached"
+    });
     let told = std::fs::read_to_string(network.path("node.err")).unwrap();
     assert!(!told.contains(WORD) && told.contains("node-lost"), "{told}");
 }
@@ -138,9 +203,7 @@ fn tunnel(to: std::net::Ipv4Addr) -> u16 {
     std::thread::spawn(move || {
         for near in listener.incoming().flatten() {
             let Ok(far) = std::net::TcpStream::connect((to, 9460)) else { continue };
-            for (mut from, mut to) in
-                [(near.try_clone().unwrap(), far.try_clone().unwrap()), (far, near)]
-            {
+            for (mut from, mut to) in [(near.try_clone().unwrap(), far.try_clone().unwrap()), (far, near)] {
                 std::thread::spawn(move || {
                     let _ = std::io::copy(&mut from, &mut to);
                     let _ = to.shutdown(std::net::Shutdown::Write);

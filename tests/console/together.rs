@@ -20,7 +20,10 @@ fn started(network: &mut Network) -> Vec<Strange> {
     let http = |host| format!("http://{}:9460", network.at(9, host));
     let node = |name: &str, url: String| format!("[[admin.nodes]]\nname = \"{name}\"\nurl = \"{url}\"\n");
     let text = [
-        format!("[admin]\nlisten = \"{}:9460\"\ntoken-file = \"word\"\nread-token-file = \"reads\"\n", desk(network)),
+        format!(
+            "[admin]\nlisten = \"{}:9460\"\ntoken-file = \"word\"\nread-token-file = \"reads\"\n",
+            desk(network)
+        ),
         node("core", http(9)),
         node("dead", http(13)),
         node("slow", http(14)),
@@ -38,18 +41,28 @@ fn started(network: &mut Network) -> Vec<Strange> {
         _ => None,
     });
     let hostile = strange(network.at(9, 17), move |path| {
-        let rooms: Vec<_> = (0..12_000).map(|n| json!({ "room": format!("sip:{n}@{EVIL}"), "subject": EVIL, "members": 1 })).collect();
+        let rooms: Vec<_> = (0..12_000)
+            .map(|n| json!({ "room": format!("sip:{n}@{EVIL}"), "subject": EVIL, "members": 1 }))
+            .collect();
         let member = json!({ "member": EVIL, "user": 1, "nickname": EVIL, "state": EVIL, "media": [{ "media": EVIL, "sealed_with": EVIL }] });
         let deed = json!({ "event": EVIL, "timestamp": EVIL, "kms": EVIL, "initiator": EVIL, "responders": [EVIL], "ticket": EVIL, "user": EVIL });
         let answer = match path.split('?').next().unwrap_or_default() {
             "/api/v1/process" => return process(true, &roles),
             "/api/v1/nodes" => json!({}),
             "/api/v1/rooms" => json!({ "conferences": [{ "conference": EVIL, "rooms": rooms }] }),
-            "/api/v1/kms/users" => json!({ "users": [{ "name": EVIL, "identities": [EVIL], "revoked": true }], "total": 1_u64 << 50, "next": EVIL }),
-            "/api/v1/kms/tickets" => json!({ "tickets": [{ "number": 1, "ticket": EVIL, "issued": EVIL, "initiator": EVIL, "responders": [EVIL] }] }),
+            "/api/v1/kms/users" => {
+                json!({ "users": [{ "name": EVIL, "identities": [EVIL], "revoked": true }], "total": 1_u64 << 50, "next": EVIL })
+            }
+            "/api/v1/kms/tickets" => {
+                json!({ "tickets": [{ "number": 1, "ticket": EVIL, "issued": EVIL, "initiator": EVIL, "responders": [EVIL] }] })
+            }
             "/api/v1/events/recent" => json!({ "events": vec![deed; 1_000] }),
-            "/api/v1/history" => json!({ "now": u64::MAX, "at": [1, 2, u64::MAX], "live": [1e300, -5], "rates": { "relayed": [1e300, 1e300], EVIL: [1] } }),
-            _ => json!({ "room": EVIL, "subject": EVIL, "members": [member], "floors": [{ "floor": 1, "holders": [1], "waiting": [2, 3] }] }),
+            "/api/v1/history" => {
+                json!({ "now": u64::MAX, "at": [1, 2, u64::MAX], "live": [1e300, -5], "rates": { "relayed": [1e300, 1e300], EVIL: [1] } })
+            }
+            _ => {
+                json!({ "room": EVIL, "subject": EVIL, "members": [member], "floors": [{ "floor": 1, "holders": [1], "waiting": [2, 3] }] })
+            }
         };
         Some(answer.to_string().into_bytes())
     });
@@ -74,10 +87,14 @@ fn rooms_keys_and_charts_of_all_are_asked_for_and_acted_on() {
     let mut network = Network::new();
     let _others = started(&mut network);
     let at = desk(&network);
-    until(at, "/api/v1/network", "all are known", |all| all["nodes"].as_array().unwrap().len() == 5 && {
-        let nodes = all["nodes"].as_array().unwrap();
-        let is = |name: &str, state: &str| nodes.iter().any(|node| node["name"] == name && node["state"] == state);
-        is("core", "reached") && is("dead", "unreachable") && is("slow", "reached")
+    until(at, "/api/v1/network", "all are known", |all| {
+        all["nodes"].as_array().unwrap().len() == 5 && {
+            let nodes = all["nodes"].as_array().unwrap();
+            let is = |name: &str, state: &str| {
+                nodes.iter().any(|node| node["name"] == name && node["state"] == state)
+            };
+            is("core", "reached") && is("dead", "unreachable") && is("slow", "reached")
+        }
     });
     let get = |path: &str| ask(at, WORD, "GET", path, None);
     let quiet = |answer: &Value, name: &str| {
@@ -88,9 +105,14 @@ fn rooms_keys_and_charts_of_all_are_asked_for_and_acted_on() {
         rooms["rooms"].as_array().unwrap().iter().any(|room| room["room"] == ROOM)
     });
     let own = rooms["rooms"].as_array().unwrap().iter().find(|room| room["room"] == ROOM).unwrap();
-    assert_eq!((&own["node"], &own["conference"], &own["subject"]), (&json!("core"), &json!("conf"), &json!("Who unloads first")));
+    assert_eq!(
+        (&own["node"], &own["conference"], &own["subject"]),
+        (&json!("core"), &json!("conf"), &json!("Who unloads first"))
+    );
     assert!(quiet(&rooms, "dead") && quiet(&rooms, "slow") && !quiet(&rooms, "core"), "{}", rooms["quiet"]);
-    let all = until(at, "/api/v1/network/rooms", "those of the hostile one", |all| all["total"].as_u64() > Some(5_000));
+    let all = until(at, "/api/v1/network/rooms", "those of the hostile one", |all| {
+        all["total"].as_u64() > Some(5_000)
+    });
     assert_eq!((all["total"].as_u64(), all["rooms"].as_array().unwrap().len()), (Some(10_001), 100));
     // In pages: each once, none left out.
     let (mut seen, mut after) = (0, String::new());
@@ -123,11 +145,21 @@ fn rooms_keys_and_charts_of_all_are_asked_for_and_acted_on() {
         members.iter().find(|m| m["member"].as_str().unwrap().contains(who)).map(|m| m["user"].clone())
     };
     let here = until(at, &room, "carol waits", |room| {
-        room["floors"][0]["waiting"].as_array().unwrap().first().is_some_and(|first| user(room, "carol").as_ref() == Some(first))
+        room["floors"][0]["waiting"]
+            .as_array()
+            .unwrap()
+            .first()
+            .is_some_and(|first| user(room, "carol").as_ref() == Some(first))
     });
     let (alice, carol) = (user(&here, "alice").unwrap(), user(&here, "carol").unwrap());
     let decide = |word: &str, user: &Value, decision: &str| {
-        ask(at, word, "POST", &format!("{room}/floors/1"), Some(json!({ "user": user, "decision": decision })))
+        ask(
+            at,
+            word,
+            "POST",
+            &format!("{room}/floors/1"),
+            Some(json!({ "user": user, "decision": decision })),
+        )
     };
     assert_eq!(decide(READS, &carol, "grant").0, 403);
     assert_eq!(decide(WORD, &json!(999), "grant").0, 409);
@@ -146,7 +178,8 @@ fn rooms_keys_and_charts_of_all_are_asked_for_and_acted_on() {
     // Who wanted it is an event there, and in its log.
     let (_, recent) = ask(network.at(9, 9), WORD, "GET", "/api/v1/events/recent?role=admin", None);
     let events = recent["events"].as_array().unwrap();
-    let muted = events.iter().find(|e| e["method"] == "PATCH" && e["path"].as_str().unwrap().contains("members"));
+    let muted =
+        events.iter().find(|e| e["method"] == "PATCH" && e["path"].as_str().unwrap().contains("members"));
     let muted = muted.unwrap_or_else(|| panic!("{recent:#}"));
     assert!(muted["who"].as_str().unwrap().starts_with("127.0.0.1:"), "{muted:#}");
     assert!(muted["forwarded"].as_str().unwrap().starts_with("127."), "{muted:#}");
@@ -154,20 +187,34 @@ fn rooms_keys_and_charts_of_all_are_asked_for_and_acted_on() {
     assert_eq!(get(&format!("/api/v1/network/core/rooms/{}", percent("sip:none@conf.example"))).0, 404);
     assert_eq!(get(&format!("/api/v1/network/nowhere/rooms/{}", percent(ROOM))).0, 404);
     assert_eq!(get(&format!("/api/v1/network/dead/rooms/{}", percent(ROOM))).0, 503);
-    assert_eq!(ask(at, WORD, "DELETE", &format!("{room}/members/{}", percent("sip:carol@a.example")), None).0, 200);
+    assert_eq!(
+        ask(at, WORD, "DELETE", &format!("{room}/members/{}", percent("sip:carol@a.example")), None).0,
+        200
+    );
     network.wait_for("carol", "out", "\"left\"");
 
     // Keys: what was issued, and that it opens no more.
     let keys = until(at, "/api/v1/network/kms", "its service is known", |keys| {
         keys["services"].as_array().unwrap().iter().any(|service| service["node"] == "core")
-            && keys["events"].as_array().unwrap().iter().any(|event| event["node"] == "core" && event["event"] == "ticket-issued")
+            && keys["events"]
+                .as_array()
+                .unwrap()
+                .iter()
+                .any(|event| event["node"] == "core" && event["event"] == "ticket-issued")
     });
-    let service = keys["services"].as_array().unwrap().iter().find(|service| service["node"] == "core").unwrap();
-    assert_eq!((&service["name"], &service["users"], &service["may_change"]), (&json!("kms.example"), &json!(4), &json!(true)));
+    let service =
+        keys["services"].as_array().unwrap().iter().find(|service| service["node"] == "core").unwrap();
+    assert_eq!(
+        (&service["name"], &service["users"], &service["may_change"]),
+        (&json!("kms.example"), &json!(4), &json!(true))
+    );
     assert!(keys["events"].as_array().unwrap().len() <= 400 && quiet(&keys, "dead") && quiet(&keys, "slow"));
     let (_, users) = get("/api/v1/network/core/kms/users?limit=2");
     assert_eq!((users["users"].as_array().unwrap().len(), &users["total"]), (2, &json!(4)));
-    let (_, rest) = get(&format!("/api/v1/network/core/kms/users?limit=2&after={}", percent(users["next"].as_str().unwrap())));
+    let (_, rest) = get(&format!(
+        "/api/v1/network/core/kms/users?limit=2&after={}",
+        percent(users["next"].as_str().unwrap())
+    ));
     assert_eq!((rest["users"].as_array().unwrap().len(), &rest["next"]), (2, &Value::Null));
     assert!(!rest.to_string().contains("psk"));
     let (_, tickets) = get("/api/v1/network/core/kms/tickets?limit=1");
@@ -178,7 +225,8 @@ fn rooms_keys_and_charts_of_all_are_asked_for_and_acted_on() {
     assert_eq!(ask(at, WORD, "DELETE", &revoke, None).0, 200);
     let (_, tickets) = get("/api/v1/network/core/kms/tickets?limit=1");
     assert_eq!(tickets["tickets"][0]["revoked"], true, "{tickets:#}");
-    let user = format!("/api/v1/network/core/kms/users/{}", percent(users["users"][0]["name"].as_str().unwrap()));
+    let user =
+        format!("/api/v1/network/core/kms/users/{}", percent(users["users"][0]["name"].as_str().unwrap()));
     assert_eq!(ask(at, WORD, "PATCH", &user, Some(json!({ "revoked": true }))).0, 200);
     let (_, users) = get("/api/v1/network/core/kms/users?limit=2");
     assert_eq!(users["users"][0]["revoked"], true);
@@ -195,14 +243,20 @@ fn rooms_keys_and_charts_of_all_are_asked_for_and_acted_on() {
     let all = until(at, "/api/v1/network/history", "together", |all| {
         all["nodes"].as_array().unwrap().iter().any(|node| node["node"] == "core")
     });
-    assert!(sum > 0.0 && all["at"].as_array().unwrap().len() == all["rates"]["tickets"].as_array().unwrap().len());
+    assert!(
+        sum > 0.0 && all["at"].as_array().unwrap().len() == all["rates"]["tickets"].as_array().unwrap().len()
+    );
     assert!(quiet(&all, "dead") && !all.to_string().contains("onerror"), "{all}");
     assert_eq!(get("/api/v1/network/history?node=nowhere").0, 404);
 
     // The process that has them dies: it is named, and nothing else is the worse for it.
     network.kill("node");
-    let rooms = until(at, "/api/v1/network/rooms?q=unloads", "it is missed", |rooms| quiet(rooms, "core") && rooms["total"] == 0);
-    assert!(rooms["quiet"].as_array().unwrap().iter().any(|one| one["node"] == "core" && one["why"].is_string()));
+    let rooms = until(at, "/api/v1/network/rooms?q=unloads", "it is missed", |rooms| {
+        quiet(rooms, "core") && rooms["total"] == 0
+    });
+    assert!(
+        rooms["quiet"].as_array().unwrap().iter().any(|one| one["node"] == "core" && one["why"].is_string())
+    );
     assert_eq!(mute(true).0, 503);
 }
 
@@ -231,7 +285,10 @@ fn rooms_and_keys_of_others_are_drawn() {
         browser.until("document.documentElement.scrollWidth <= innerWidth");
         let found = axe.as_ref().map(|axe| violations(browser, axe)).unwrap_or_default();
         wrong.extend((!found.is_empty()).then(|| format!("{what}: {found}")));
-        let said = browser.log().into_iter().filter(|line| !["401", "Autofocus"].iter().any(|known| line.contains(known)));
+        let said = browser
+            .log()
+            .into_iter()
+            .filter(|line| !["401", "Autofocus"].iter().any(|known| line.contains(known)));
         wrong.extend(said.map(|line| format!("{what}: {line}")));
     };
     for (theme, width) in [("light", 1440), ("dark", 1440), ("light", 380), ("dark", 380)] {
@@ -244,14 +301,27 @@ fn rooms_and_keys_of_others_are_drawn() {
             what.iter().for_each(|what| browser.until(what));
         };
         let says = |text: &str| format!("document.querySelector('main').innerText.includes('{text}')");
-        seen("rooms", &["document.querySelectorAll('.room-list li').length === 200", &says("10,001 rooms"), &says("dead")]);
+        seen(
+            "rooms",
+            &[
+                "document.querySelectorAll('.room-list li').length === 200",
+                &says("10,001 rooms"),
+                &says("dead"),
+            ],
+        );
         look(&browser, &format!("rooms-{theme}-{width}"));
-        seen(&format!("rooms/core/{}", percent(ROOM)), &["document.querySelectorAll('.roster tbody tr').length === 2"]);
+        seen(
+            &format!("rooms/core/{}", percent(ROOM)),
+            &["document.querySelectorAll('.roster tbody tr').length === 2"],
+        );
         look(&browser, &format!("room-{theme}-{width}"));
         let hostile = percent(&EVIL.replace('"', "'"));
         seen(&format!("rooms/{hostile}/x"), &["document.querySelector('.roster tbody tr')"]);
         look(&browser, &format!("hostile-room-{theme}-{width}"));
-        seen("keys/core", &["document.querySelector('.issued tbody tr')", &says("kms.example"), &says("sip:bob")]);
+        seen(
+            "keys/core",
+            &["document.querySelector('.issued tbody tr')", &says("kms.example"), &says("sip:bob")],
+        );
         look(&browser, &format!("keys-{theme}-{width}"));
         seen(&format!("keys/{hostile}"), &["document.querySelector('.issued tbody tr')"]);
         look(&browser, &format!("hostile-keys-{theme}-{width}"));

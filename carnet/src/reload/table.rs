@@ -205,7 +205,9 @@ mod tests {
         assert!(!is_live(&path("border.a.network.core.realm"), true));
         assert_eq!(whole(&path("border.a.network.core.realm")), Some(&path("border.a.network.core")[..]));
         assert!(!is_live(&path("admin.token-file"), false) && !is_live(&path("admin.listen"), true));
-        for setting in ["admin.nodes", "admin.nodes.gw.url", "admin.nodes.gw.token-file", "admin.nodes.tls.ca"] {
+        for setting in
+            ["admin.nodes", "admin.nodes.gw.url", "admin.nodes.gw.token-file", "admin.nodes.tls.ca"]
+        {
             assert!(is_live(&path(setting), true) && is_live(&path(setting), false), "{setting}");
         }
         assert!(is_file(&path("admin.nodes.gw.ca")) && is_renewed(&path("admin.nodes.gw.ca")));

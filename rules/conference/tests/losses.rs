@@ -230,7 +230,10 @@ fn records_that_are_none_do_no_harm() {
         ("c".to_owned(), b"carnet-room 1\nuri sip:gone@conf.example\nmember 1 sip:x@y\n".to_vec()),
         ("d".to_owned(), b"carnet-room 1\nuri sip:g@conf.example\nfactory sip:no@conf.example\n".to_vec()),
         // One that is there for its members, without any.
-        ("e".to_owned(), format!("carnet-room 1\nuri sip:g@conf.example\nfactory {FACTORY}\nmuted sip:x@y\n").into_bytes()),
+        (
+            "e".to_owned(),
+            format!("carnet-room 1\nuri sip:g@conf.example\nfactory {FACTORY}\nmuted sip:x@y\n").into_bytes(),
+        ),
     ];
     let skipped = net.admin(|focus, now, wall| focus.restore(now, wall, records));
     assert_eq!((skipped, net.focus().rooms().len()), (5, 1));

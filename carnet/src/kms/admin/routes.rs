@@ -120,7 +120,7 @@ pub struct UserPage {
     /// Each with `name`, `identities`, `revoked` and `tickets_not_before`. No keys.
     users: Vec<Value>,
     /// How many there are altogether.
-    total: usize,
+    pub total: usize,
     /// Goes into `after` for the next page; absent where there is none. With `q` a page may be short, or empty, and not the last.
     #[serde(skip_serializing_if = "Option::is_none")]
     next: Option<String>,
@@ -435,7 +435,10 @@ pub struct Whose {
     OfService,
     OfBody,
 ))]
-pub async fn revoke_tickets(State(kms): State<Kms>, Given(Whose { user }): Given<Whose>) -> Answer<Json<Value>> {
+pub async fn revoke_tickets(
+    State(kms): State<Kms>,
+    Given(Whose { user }): Given<Whose>,
+) -> Answer<Json<Value>> {
     carry_out(kms, Command::RevokeTickets { user }).await
 }
 

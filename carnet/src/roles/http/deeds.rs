@@ -62,6 +62,12 @@ pub(super) async fn tell(State(desk): State<Arc<Desk>>, request: Request, next: 
     let forwarded = answer::forwarded(request.headers());
     let path = request.uri().path().escape_debug().take(MOST).collect();
     let response = next.run(request).await;
-    desk.watch.administered(&Event::Done { who, forwarded, method, path, status: response.status().as_u16() });
+    desk.watch.administered(&Event::Done {
+        who,
+        forwarded,
+        method,
+        path,
+        status: response.status().as_u16(),
+    });
     response
 }

@@ -24,7 +24,10 @@ pub(in crate::roles::http) async fn rooms(State(desk): State<Arc<Desk>>) -> Answ
     (status = 200, description = "The room", body = Value),
     OfRole,
 ))]
-pub(in crate::roles::http) async fn room(State(desk): State<Arc<Desk>>, Named(room): Named<String>) -> Answer<Json<Value>> {
+pub(in crate::roles::http) async fn room(
+    State(desk): State<Arc<Desk>>,
+    Named(room): Named<String>,
+) -> Answer<Json<Value>> {
     ask(&desk, Ask::Room { room }).await
 }
 
@@ -35,7 +38,10 @@ pub(in crate::roles::http) async fn room(State(desk): State<Arc<Desk>>, Named(ro
     (status = 409, description = "It cannot be ended", body = Problem),
     OfRole,
 ))]
-pub(in crate::roles::http) async fn close(State(desk): State<Arc<Desk>>, Named(room): Named<String>) -> Answer<Json<Value>> {
+pub(in crate::roles::http) async fn close(
+    State(desk): State<Arc<Desk>>,
+    Named(room): Named<String>,
+) -> Answer<Json<Value>> {
     ask(&desk, Ask::Close { room }).await
 }
 

@@ -18,7 +18,7 @@ use std::convert::Infallible;
 use std::sync::Arc;
 
 /// Who wants it, as it is told to another process: an address, or a user of this host (RFC 7239 §6).
-pub(super) struct By(String);
+pub(in crate::roles::http) struct By(String);
 
 impl<S: Send + Sync> FromRequestParts<S> for By {
     type Rejection = Infallible;

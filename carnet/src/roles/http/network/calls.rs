@@ -2,8 +2,8 @@
 //! `carnet trace` does of several nodes.
 
 use super::super::{Desk, ladder as written};
-use super::told::{Context, Contexts, Session, Sessions, Word};
 use super::peer::{Known, Peer};
+use super::told::{Context, Contexts, Session, Sessions, Word};
 use super::{PATIENCE, Peers, links};
 use crate::node::{NodeError, page, segment, together};
 use crate::roles::question::Ask;

@@ -66,7 +66,8 @@ impl Series {
             all.newest = all.newest.max(*at);
         }
         all.points.sort_by_key(|point| point.at);
-        all.points.retain(|point| point.at.saturating_add(HOUR) > now && point.at <= now.saturating_add(GRID));
+        all.points
+            .retain(|point| point.at.saturating_add(HOUR) > now && point.at <= now.saturating_add(GRID));
         let spare = all.points.len().saturating_sub(POINTS);
         all.points.drain(..spare);
         all

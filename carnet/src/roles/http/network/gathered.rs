@@ -33,10 +33,7 @@ struct State<T> {
 
 impl<T> Default for Kept<T> {
     fn default() -> Self {
-        Self {
-            state: Mutex::new(State { asking: false, last: None, why: None }),
-            answered: Notify::new(),
-        }
+        Self { state: Mutex::new(State { asking: false, last: None, why: None }), answered: Notify::new() }
     }
 }
 

@@ -8,8 +8,8 @@ use super::told::{Deed, Deeds, Tickets, Users};
 use super::{Desk, failure};
 use crate::kms::admin as local;
 use crate::node::segment;
-use crate::web::answer::{Answer, Asked, Failure, Given, Named, OfBody, OfPeer, Problem, limit, number};
 use crate::web::Caller;
+use crate::web::answer::{Answer, Asked, Failure, Given, Named, OfBody, OfPeer, Problem, limit, number};
 use axum::extract::State;
 use axum::{Extension, Json};
 use carnet_ops::config::THIS_PROCESS;
@@ -90,10 +90,12 @@ pub(in crate::roles::http) async fn services(
     let ask = |peer| -> futures_util::future::BoxFuture<'static, _> { Box::pin(held(peer)) };
     let Gathered { mut said, quiet } = desk.network.gather(has_keys, |peer| &peer.keys, ask).await;
     let mine = Arc::new(super::own(&desk, rights.change).await?);
-    if let Some(service) = &desk.keys {
+    if desk.keys.is_some() {
         let recent = json!({ "events": desk.watch.recent.newest(Some("kms")) });
         let deeds: Deeds = serde_json::from_value(recent).unwrap_or_default();
-        let users = service.kms().directory().user_count() as u64;
+        let one = local::UsersFrom { after: None, limit: Some(1), q: None };
+        let Json(page) = local::users(State(desk.keys.clone()), Asked(one)).await?;
+        let users = page.total as u64;
         said.insert(0, (THIS_PROCESS.to_owned(), Arc::new(Held { users, deeds: deeds.events.0 })));
     }
     let (mut services, mut events) = (Vec::new(), Vec::new());
@@ -120,14 +122,17 @@ pub(in crate::roles::http) async fn services(
 
 fn bounded(word: Option<&String>) -> Answer<()> {
     match word {
-        Some(word) if word.len() > LONGEST => Err(Failure::bad(format!("a name has at most {LONGEST} octets"))),
+        Some(word) if word.len() > LONGEST => {
+            Err(Failure::bad(format!("a name has at most {LONGEST} octets")))
+        }
         _ => Ok(()),
     }
 }
 
 /// A path with its parameters.
 fn with(path: &str, parameters: &[(&str, Option<String>)]) -> String {
-    let said = parameters.iter().filter_map(|(name, value)| Some(format!("{name}={}", segment(value.as_ref()?))));
+    let said =
+        parameters.iter().filter_map(|(name, value)| Some(format!("{name}={}", segment(value.as_ref()?))));
     format!("{path}?{}", said.collect::<Vec<_>>().join("&"))
 }
 
@@ -146,8 +151,7 @@ pub(in crate::roles::http) async fn users(
     }
     bounded(from.after.as_ref()).and_then(|()| bounded(from.q.as_ref()))?;
     let wanted = limit(from.limit)?.to_string();
-    let path =
-        with("/api/v1/kms/users", &[("limit", Some(wanted)), ("after", from.after), ("q", from.q)]);
+    let path = with("/api/v1/kms/users", &[("limit", Some(wanted)), ("after", from.after), ("q", from.q)]);
     let page: Result<Users, _> = desk.network.peer(&node)?.get(&path).await;
     let page = page.map_err(|error| failure(&node, error))?;
     Ok(Json(serde_json::to_value(page).unwrap_or_default()))

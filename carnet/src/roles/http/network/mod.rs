@@ -29,7 +29,7 @@ use peer::{Known, Peer, Seen};
 use serde::Serialize;
 use serde_json::Value;
 use std::sync::Arc;
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, Instant};
 use tokio::sync::{Semaphore, watch};
 use tokio::task::{JoinHandle, JoinSet};
 use utoipa::ToSchema;
@@ -216,12 +216,7 @@ pub(super) async fn network(
     let here = shown((THIS_PROCESS, None), &Seen::here(mine), &links, rights.change);
     let mut nodes = vec![NodeShown { since: began, ..here }];
     for peer in peers.iter() {
-        nodes.push(shown(
-            (peer.name(), Some(peer.url())),
-            &peer.seen(),
-            &links,
-            rights.change,
-        ));
+        nodes.push(shown((peer.name(), Some(peer.url())), &peer.seen(), &links, rights.change));
     }
     Ok(Json(NetworkShown { nodes, links }))
 }

@@ -27,7 +27,7 @@ const LOOKING: Duration = Duration::from_secs(30);
 const AT_ONCE: usize = 4;
 
 /// Another process.
-pub(super) struct Peer {
+pub(in crate::roles::http) struct Peer {
     section: NodeSection,
     /// How it is asked, and what was in its files when that was made.
     held: Mutex<(Arc<Node>, Prints)>,
@@ -123,7 +123,11 @@ impl Peer {
         self.seen().last.clone()
     }
 
-    pub(super) async fn follow(self: Arc<Self>, mut looked: watch::Receiver<Option<Instant>>, watch: Arc<Watch>) {
+    pub(super) async fn follow(
+        self: Arc<Self>,
+        mut looked: watch::Receiver<Option<Instant>>,
+        watch: Arc<Watch>,
+    ) {
         loop {
             let began = Instant::now();
             let mut heard = self.look().await;

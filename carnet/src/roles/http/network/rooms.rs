@@ -114,8 +114,10 @@ pub(in crate::roles::http) async fn rooms(
     let ask = |peer: Arc<Peer>| -> futures_util::future::BoxFuture<'static, _> {
         Box::pin(async move { peer.get("/api/v1/rooms").await.map(Held::of) })
     };
-    let (own, Gathered { mut said, quiet }) =
-        tokio::join!(desk.answering.answer(Ask::Rooms), desk.network.gather(has_rooms, |peer| &peer.rooms, ask));
+    let (own, Gathered { mut said, quiet }) = tokio::join!(
+        desk.answering.answer(Ask::Rooms),
+        desk.network.gather(has_rooms, |peer| &peer.rooms, ask)
+    );
     // Without a conference server here there is no answer, and none is needed.
     if let Some(own) = own.ok().and_then(|own| serde_json::from_value(own).ok()) {
         said.insert(0, (THIS_PROCESS.to_owned(), Arc::new(Held::of(own))));

@@ -40,7 +40,7 @@ impl<T, const MOST: usize> Default for Few<T, MOST> {
 
 impl<'de, T: Deserialize<'de>, const MOST: usize> Deserialize<'de> for Few<T, MOST> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_option(Bounded(PhantomData)).map(Self)
+        deserializer.deserialize_option(Bounded::<T, MOST>(PhantomData)).map(Self)
     }
 }
 
@@ -450,7 +450,8 @@ mod tests {
         }
         let held: Held = serde_json::from_str("{\"gateways\": null, \"borders\": []}").unwrap();
         assert!(held.gateways.0.is_empty());
-        let ports: serde_json::Map<_, _> = (0..500).map(|n| (format!("p{n}"), serde_json::json!({}))).collect();
+        let ports: serde_json::Map<_, _> =
+            (0..500).map(|n| (format!("p{n}"), serde_json::json!({}))).collect();
         let gateway: Gateway = serde_json::from_value(serde_json::json!({ "ports": ports })).unwrap();
         assert_eq!(gateway.ports.0.len(), NAMES);
         // What is passed over is JSON all the same.
