@@ -39,9 +39,9 @@ function Chart({ wanted, history, theme, Plot }) {
     const value = (n) => (n === null || n === undefined ? "–" : wanted.octets ? octets(n) : short(n));
     const axis = { stroke: colour("quiet"), grid: { stroke: colour("line"), width: 1 }, ticks: { show: false }, font: "11px system-ui, sans-serif" };
     plot.current = new Plot({
-      width: Math.max(260, element.clientWidth), height: 190, padding: [10, 8, 0, 0], cursor: { y: false, points: { size: 6 } }, legend: { live: true },
+      width: Math.max(260, element.clientWidth), height: 190, padding: [10, 18, 0, 0], cursor: { y: false, points: { size: 6 } }, legend: { live: true },
       scales: { y: { range: (_, __, most) => [0, Math.max(most * 1.15, wanted.octets ? 1000 : 1)] } },
-      axes: [{ ...axis, space: 70, size: 30, values: (_, at) => at.map((second) => new Date(second * 1_000).toLocaleTimeString("en-GB", { hour: "2-digit", minute: "2-digit" })) }, { ...axis, size: 58, values: (_, at) => at.map(value) }],
+      axes: [{ ...axis, space: 70, size: 30, values: (_, at, __, ___, step) => at.map((second) => new Date(second * 1_000).toLocaleTimeString("en-GB", { hour: "2-digit", minute: "2-digit", ...(step < 60 ? { second: "2-digit" } : {}) })) }, { ...axis, size: 58, values: (_, at) => at.map(value) }],
       series: [{ label: "at", value: (_, at) => (at === null || at === undefined ? "–" : new Date(at * 1_000).toLocaleTimeString("en-GB")) },
         ...wanted.series.map(([, label, ink]) => ({ label, stroke: colour(ink), fill: colour(`${ink}-fill`), width: 1.6, points: { show: false }, value: (_, n) => value(n) }))],
     }, data, element);
@@ -94,8 +94,8 @@ function useHour(node) {
 /** Each process in the last minute. */
 function Now({ nodes, chosen, go }) {
   const rate = (node, ...names) => names.reduce((sum, name) => sum + (node.rates[name] ?? 0), 0);
-  return html`<section class="card now-of" aria-labelledby="now-title"><h2 id="now-title">By process, the last minute</h2>
-    <div class="scroll" tabindex="0" role="region" aria-label="By process"><table class="stacks"><thead><tr><th scope="col">Process</th><th scope="col">In progress</th><th scope="col">Set up a second</th><th scope="col">Failures a second</th><th scope="col">Media a second</th><th scope="col">Tickets a second</th></tr></thead>
+  return html`<section class="card chart now-of" aria-labelledby="now-title"><h2 id="now-title">By process</h2><p class="quiet">a second, in the last minute</p>
+    <div class="scroll" tabindex="0" role="region" aria-label="By process"><table class="stacks"><thead><tr><th scope="col">Process</th><th scope="col">In progress</th><th scope="col">Set up</th><th scope="col">Failures</th><th scope="col">Media</th><th scope="col">Tickets</th></tr></thead>
       <tbody>${nodes.map((node) => html`<tr key=${node.node} class=${node.node === chosen ? "is-chosen" : ""}><th scope="row"><button type="button" class="plain" aria-pressed=${node.node === chosen} onClick=${() => (node.node === chosen ? go("charts") : go("charts", node.node))}>${node.node}</button></th>
         <td data-name="In progress">${short(node.live)}</td><td data-name="Set up">${short(rate(node, "answered"))} <small>of ${short(rate(node, "started"))}</small></td><td data-name="Failures">${short(rate(node, "failed", "refused"))}</td><td data-name="Media">${octets(rate(node, "relayed", "carried"))}</td><td data-name="Tickets">${short(rate(node, "tickets"))}</td></tr>`)}</tbody></table></div></section>`;
 }
@@ -119,6 +119,6 @@ export function Charts({ theme, place, go }) {
     ${problem ?? failed ? html`<p class="banner is-bad" role="alert">${problem ?? failed}</p>` : null}
     <${Quiet} quiet=${chosen === null ? quiet : quiet.filter(({ node }) => node === chosen)} />
     ${history && history.at.length < 2 ? html`<${Empty} title=${chosen === null ? "It has just begun" : "Nothing is known of it"}>${chosen === null ? "The first points come within ten seconds." : "It has just begun, or it does not answer."}</${Empty}>` : null}
-    ${history && Plot && history.at.length >= 2 ? html`<div class="charts">${WANTED.map((wanted) => html`<${Chart} key=${wanted.title} wanted=${wanted} history=${history} theme=${`${theme}${scheme}`} Plot=${Plot} />`)}</div>` : null}
-    ${several && nodes.length > 0 ? html`<${Now} nodes=${nodes} chosen=${chosen} go=${go} />` : null}`;
+    ${history && Plot && history.at.length >= 2 ? html`<div class="charts">${WANTED.map((wanted) => html`<${Chart} key=${wanted.title} wanted=${wanted} history=${history} theme=${`${theme}${scheme}`} Plot=${Plot} />`)}
+      ${several && nodes.length > 0 ? html`<${Now} nodes=${nodes} chosen=${chosen} go=${go} />` : null}</div>` : null}`;
 }

@@ -78,8 +78,8 @@ function Tickets({ node, mayChange, stamp, again }) {
     ${polled.error ? html`<p class="problem" role="alert">${polled.error.message}</p>` : null}
     ${page && page.tickets.length === 0 ? html`<p class="quiet">None.</p>` : null}
     ${page && page.tickets.length > 0 ? html`<div class="scroll" tabindex="0" role="region" aria-label="Tickets issued"><table class="stacks issued"><thead><tr><th scope="col">Issued</th><th scope="col">Caller</th><th scope="col">Called</th><th scope="col">Ticket</th><th scope="col">Until</th><th scope="col">State</th>${mayChange ? html`<th scope="col"><span class="away">What to do</span></th>` : null}</tr></thead>
-      <tbody>${page.tickets.map((ticket) => html`<tr key=${ticket.number}><td>${day(ticket.issued)}</td><th scope="row"><${Party} uri=${ticket.initiator} /></th><td>${(ticket.responders ?? []).map((uri) => html`<${Party} uri=${uri} /> `)}</td>
-        <td><code title=${ticket.ticket}>${cut(String(ticket.ticket), NAMED)}</code></td><td>${ticket.expires ? day(ticket.expires) : "–"}</td><td>${mark(ticket)}</td>
+      <tbody>${page.tickets.map((ticket) => html`<tr key=${ticket.number}><td data-name="issued">${day(ticket.issued)}</td><th scope="row"><${Party} uri=${ticket.initiator} /></th><td data-name="for">${(ticket.responders ?? []).map((uri) => html`<${Party} uri=${uri} /> `)}</td>
+        <td><code title=${ticket.ticket}>${cut(String(ticket.ticket), NAMED)}</code></td><td data-name="until">${ticket.expires ? day(ticket.expires) : "–"}</td><td>${mark(ticket)}</td>
         ${mayChange ? html`<td class="does">${ticket.revoked || ticket.expired ? null : html`<button type="button" class="plain" aria-label=${`Revoke ticket ${String(ticket.ticket).slice(0, NAMED)}`} onClick=${() => question(ticket)}>Revoke</button>`}</td>` : null}</tr>`)}</tbody></table></div>` : null}
     <${Pager} trail=${trail} move=${move} next=${page?.next} />
     ${asked?.all ? html`<${Confirm} title="Revoke all tickets?" yes="Revoke all" close=${() => question(null)} act=${async () => { await tell("POST", path("network", node, "kms", "tickets", "revoke"), {}); again(); }}>
@@ -123,7 +123,7 @@ export function Keys({ place, go }) {
   const last = events.find((event) => event.ticket), several = state.others > 0;
   return html`<header class="head"><h1>Keys</h1>
       ${services.length > 1 ? html`<div class="tabs" role="group" aria-label="Which service">${services.map((service) => html`<button type="button" key=${service.node} aria-pressed=${service === chosen} onClick=${() => go("keys", service.node)}>${service.name}</button>`)}</div>` : null}
-      <p class="sum">${chosen.name}${chosen.url ? ` at ${chosen.url}` : ""}${several ? html` · in <a href=${`#/network/${encodeURIComponent(chosen.node)}`}>${chosen.node}</a>` : null}</p></header>
+      <p class="sum"><span>${chosen.name}${chosen.url ? ` at ${chosen.url}` : ""}${several ? html` · in <a href=${`#/network/${encodeURIComponent(chosen.node)}`}>${chosen.node}</a>` : null}</span></p></header>
     <${Quiet} quiet=${quiet} />
     <dl class="figures">
       <${Figure} name="Users" value=${count(services.reduce((sum, service) => sum + service.users, 0))} />
@@ -135,10 +135,10 @@ export function Keys({ place, go }) {
       ${events.length === 0 ? html`<p class="quiet">No ticket was asked for since the start.</p>` : html`<div class="scroll tickets" tabindex="0" role="region" aria-label="Tickets and refusals"><table class="stacks"><thead><tr><th scope="col">When</th><th scope="col">What</th>${several ? html`<th scope="col">Process</th>` : null}<th scope="col">Caller</th><th scope="col">Called</th><th scope="col">Ticket</th><th scope="col">Asked by</th></tr></thead>
         <tbody>${events.map((event, n) => {
           const [tone, words] = DEEDS[event.event] ?? ["off", event.event];
-          return html`<tr key=${`${event.node}/${event.timestamp}/${n}`}><td><time title=${event.timestamp}>${clock(event.timestamp)}</time></td><td><${Mark} of=${tone}>${words}</${Mark}></td>${several ? html`<td>${event.node}</td>` : null}
+          return html`<tr key=${`${event.node}/${event.timestamp}/${n}`}><td><time title=${event.timestamp}>${clock(event.timestamp)}</time></td><td><${Mark} of=${tone}>${words}</${Mark}></td>${several ? html`<td class="node-of" title=${event.node}>${event.node}</td>` : null}
             ${event.event === "request-refused" ? html`<td colspan="3">${event.reason} <span class="quiet">HTTP ${event.status}</span></td>`
               : event.event === "key-rotated" ? html`<td colspan="3">${event.key}</td>`
-              : html`<td>${event.initiator ? html`<${Party} uri=${event.initiator} />` : "–"}</td><td>${(event.responders ?? []).map((uri) => html`<${Party} uri=${uri} /> `)}</td><td><code>${event.ticket}</code></td>`}
+              : html`<td>${event.initiator ? html`<${Party} uri=${event.initiator} />` : "–"}</td><td data-name="for">${(event.responders ?? []).map((uri) => html`<${Party} uri=${uri} /> `)}</td><td><code>${event.ticket}</code></td>`}
             <td class="quiet">${[event.user, event.source].filter(Boolean).join(" from ")}</td></tr>`;
         })}</tbody></table></div>`}</section>
     <${Tickets} key=${`t/${chosen.node}`} node=${chosen.node} mayChange=${chosen.may_change} stamp=${stamp} again=${again} />

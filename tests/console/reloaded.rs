@@ -4,6 +4,14 @@ use crate::network::Network;
 use crate::several::{WORD, ask, node, until};
 use serde_json::{Value, json};
 
+/// A process that has something to do: keys for nobody.
+fn role(network: &Network, host: u8) -> String {
+    let at = network.at(9, host);
+    format!(
+        "[kms]\nname = \"k{host}\"\nlisten = \"{at}:8443\"\ndata = \"data-{host}\"\n[admin]\nlisten = \"{at}:9460\"\ntoken-file = \"word\"\n"
+    )
+}
+
 #[test]
 fn nodes_come_go_and_change_with_the_file() {
     let mut network = Network::new();
@@ -26,8 +34,7 @@ fn nodes_come_go_and_change_with_the_file() {
         )
     };
     let write = |network: &Network, nodes: &[String]| {
-        let admin = format!("[admin]\nlisten = \"{here}:9460\"\ntoken-file = \"word\"\n");
-        network.file("node.toml", &(admin + &nodes.concat()));
+        network.file("node.toml", &(role(network, 9) + &nodes.concat()));
     };
     let reload = || {
         let (status, said) = ask(here, WORD, "POST", "/api/v1/reload", None);

@@ -36,7 +36,7 @@ fn authority(network: &Network, name: &str) {
     );
 }
 
-/// A certificate of an authority: `NAME.pem`, `NAME.key`, good for an address, for so many days. One day less than none has passed.
+/// A certificate of an authority: `NAME.pem`, `NAME.key`, good for an address until so many days from now.
 fn certificate(network: &Network, name: &str, of: &str, address: &str, days: i32) {
     let file = |end: &str| format!("{name}.{end}");
     network.file(&file("ext"), &format!("subjectAltName=IP:{address}\n"));
@@ -101,7 +101,6 @@ fn processes_are_asked_over_https_and_what_is_wrong_is_said() {
     }
     certificate(&network, "plain", "ours", &plain.to_string(), 9);
     certificate(&network, "shown", "ours", &shown.to_string(), 9);
-    // In time, but no more.
     certificate(&network, "old", "ours", &old.to_string(), -1);
     certificate(&network, "client", "ours", "127.0.0.1", 9);
     certificate(&network, "renewed", "theirs", "127.0.0.1", 9);
