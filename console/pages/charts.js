@@ -95,7 +95,7 @@ function useHour(node) {
 function Now({ nodes, chosen, go }) {
   const rate = (node, ...names) => names.reduce((sum, name) => sum + (node.rates[name] ?? 0), 0);
   return html`<section class="card chart now-of" aria-labelledby="now-title"><h2 id="now-title">By process</h2><p class="quiet">a second, in the last minute</p>
-    <div class="scroll" tabindex="0" role="region" aria-label="By process"><table class="stacks"><thead><tr><th scope="col">Process</th><th scope="col">In progress</th><th scope="col">Set up</th><th scope="col">Failures</th><th scope="col">Media</th><th scope="col">Tickets</th></tr></thead>
+    <div class="scroll" tabindex="0" role="region" aria-label="Processes in the last minute"><table class="stacks"><thead><tr><th scope="col">Process</th><th scope="col">In progress</th><th scope="col">Set up</th><th scope="col">Failures</th><th scope="col">Media</th><th scope="col">Tickets</th></tr></thead>
       <tbody>${nodes.map((node) => html`<tr key=${node.node} class=${node.node === chosen ? "is-chosen" : ""}><th scope="row"><button type="button" class="plain" aria-pressed=${node.node === chosen} onClick=${() => (node.node === chosen ? go("charts") : go("charts", node.node))}>${node.node}</button></th>
         <td data-name="In progress">${short(node.live)}</td><td data-name="Set up">${short(rate(node, "answered"))} <small>of ${short(rate(node, "started"))}</small></td><td data-name="Failures">${short(rate(node, "failed", "refused"))}</td><td data-name="Media">${octets(rate(node, "relayed", "carried"))}</td><td data-name="Tickets">${short(rate(node, "tickets"))}</td></tr>`)}</tbody></table></div></section>`;
 }

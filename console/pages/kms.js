@@ -56,7 +56,7 @@ function Users({ node, mayChange, stamp, again }) {
       <${Filter} value=${filter} set=${setFilter} says="Name or identity" own /></header>
     ${polled.error ? html`<p class="problem" role="alert">${polled.error.message}</p>` : null}
     ${page && page.users.length === 0 ? html`<p class="quiet">${wanted ? "None has these words on this page." : "None."}</p>` : null}
-    ${page && page.users.length > 0 ? html`<div class="scroll" tabindex="0" role="region" aria-label="Users"><table class="stacks"><thead><tr><th scope="col">Name of its key</th><th scope="col">Identities</th><th scope="col">State</th>${mayChange ? html`<th scope="col"><span class="away">What to do</span></th>` : null}</tr></thead>
+    ${page && page.users.length > 0 ? html`<div class="scroll" tabindex="0" role="region" aria-label="List of users"><table class="stacks"><thead><tr><th scope="col">Name of its key</th><th scope="col">Identities</th><th scope="col">State</th>${mayChange ? html`<th scope="col"><span class="away">What to do</span></th>` : null}</tr></thead>
       <tbody>${page.users.map((user) => html`<tr key=${user.name}><th scope="row">${user.name}</th><td>${(user.identities ?? []).join(", ")}</td>
         <td>${user.revoked ? html`<${Mark} of="bad">revoked</${Mark}>` : html`<${Mark} of="good">may ask</${Mark}>`}${user.tickets_not_before ? html` <small>none from before ${day(user.tickets_not_before)}</small>` : null}</td>
         ${mayChange ? html`<td class="does"><button type="button" class="plain" aria-label=${`${user.revoked ? "Take back" : "Revoke"}: ${user.name}`} onClick=${() => question(user)}>${user.revoked ? "Take back" : "Revoke"}</button></td>` : null}</tr>`)}</tbody></table></div>` : null}
@@ -77,7 +77,7 @@ function Tickets({ node, mayChange, stamp, again }) {
       ${mayChange ? html`<button type="button" class="danger" onClick=${() => question({ all: true })}>Revoke all</button>` : null}</header>
     ${polled.error ? html`<p class="problem" role="alert">${polled.error.message}</p>` : null}
     ${page && page.tickets.length === 0 ? html`<p class="quiet">None.</p>` : null}
-    ${page && page.tickets.length > 0 ? html`<div class="scroll" tabindex="0" role="region" aria-label="Tickets issued"><table class="stacks issued"><thead><tr><th scope="col">Issued</th><th scope="col">Caller</th><th scope="col">Called</th><th scope="col">Ticket</th><th scope="col">Until</th><th scope="col">State</th>${mayChange ? html`<th scope="col"><span class="away">What to do</span></th>` : null}</tr></thead>
+    ${page && page.tickets.length > 0 ? html`<div class="scroll" tabindex="0" role="region" aria-label="List of tickets"><table class="stacks issued"><thead><tr><th scope="col">Issued</th><th scope="col">Caller</th><th scope="col">Called</th><th scope="col">Ticket</th><th scope="col">Until</th><th scope="col">State</th>${mayChange ? html`<th scope="col"><span class="away">What to do</span></th>` : null}</tr></thead>
       <tbody>${page.tickets.map((ticket) => html`<tr key=${ticket.number}><td data-name="issued">${day(ticket.issued)}</td><th scope="row"><${Party} uri=${ticket.initiator} /></th><td data-name="for">${(ticket.responders ?? []).map((uri) => html`<${Party} uri=${uri} /> `)}</td>
         <td><code title=${ticket.ticket}>${cut(String(ticket.ticket), NAMED)}</code></td><td data-name="until">${ticket.expires ? day(ticket.expires) : "–"}</td><td>${mark(ticket)}</td>
         ${mayChange ? html`<td class="does">${ticket.revoked || ticket.expired ? null : html`<button type="button" class="plain" aria-label=${`Revoke ticket ${String(ticket.ticket).slice(0, NAMED)}`} onClick=${() => question(ticket)}>Revoke</button>`}</td>` : null}</tr>`)}</tbody></table></div>` : null}
@@ -88,54 +88,59 @@ function Tickets({ node, mayChange, stamp, again }) {
       <p>The ticket <code>${String(asked.ticket).slice(0, NAMED)}</code> opens no more. A call that is up goes on.</p></${Confirm}>` : null}</section>`;
 }
 
-/** Sums of the last hour, of all processes. */
-function useHour() {
+/** Sums of the last hour, of a process. */
+function useHour(node) {
   const [hour, set] = useState(null);
   useEffect(() => {
     const stop = new AbortController();
     let clock;
     const look = async () => {
+      if (node === null) return;
       try {
-        const { rates, step } = await ask("/api/v1/network/history", stop.signal);
+        const { rates, step } = await ask(`/api/v1/network/history?node=${encodeURIComponent(node)}`, stop.signal);
         const sum = (name) => Math.round((rates[name] ?? []).reduce((all, rate) => all + rate * step, 0));
-        set({ tickets: sum("tickets"), refused: sum("tickets_refused") });
+        set({ node, tickets: sum("tickets"), refused: sum("tickets_refused") });
       } catch (error) { if (error.name === "AbortError") return; }
       if (!stop.signal.aborted) clock = setTimeout(look, 10_000);
     };
     look();
     return () => { stop.abort(); clearTimeout(clock); };
-  }, []);
-  return hour;
+  }, [node]);
+  return hour?.node === node ? hour : null;
 }
 
 export function Keys({ place, go }) {
   const [stamp, again] = useHappenings();
-  const polled = usePolled("/api/v1/network/kms", 5_000, stamp);
+  const [at, stand] = useState(place[0] ?? null);
+  const polled = usePolled(`/api/v1/network/kms${at === null ? "" : `?node=${encodeURIComponent(at)}`}`, 5_000, stamp);
   const known = useKept(polled, "kms");
-  const hour = useHour();
+  const hour = useHour(at);
+  const chosen = known?.services.find((service) => service.node === place[0]) ?? known?.services[0] ?? null;
+  // What is told is of one of them.
+  useEffect(() => { if (chosen && chosen.node !== at) stand(chosen.node); }, [chosen?.node]);
   if (!known) return html`<header class="head"><h1>Keys</h1></header>${polled.error ? html`<p class="banner is-bad" role="alert">${polled.error.message}</p>` : null}`;
-  const { services, events, quiet } = known;
+  const { services, quiet } = known;
   if (services.length === 0) {
     return html`<header class="head"><h1>Keys</h1></header><${Quiet} quiet=${quiet} />
       <${Empty} title="No key management service runs here">Its activity is that of processes whose file has a [kms] section: this one, or one that <code>[[admin.nodes]]</code> names.</${Empty}>`;
   }
-  const chosen = services.find((service) => service.node === place[0]) ?? services[0];
+  const events = known.events.filter((event) => event.node === chosen.node);
   const last = events.find((event) => event.ticket), several = state.others > 0;
   return html`<header class="head"><h1>Keys</h1>
       ${services.length > 1 ? html`<div class="tabs" role="group" aria-label="Which service">${services.map((service) => html`<button type="button" key=${service.node} aria-pressed=${service === chosen} onClick=${() => go("keys", service.node)}>${service.name}</button>`)}</div>` : null}
       <p class="sum"><span>${chosen.name}${chosen.url ? ` at ${chosen.url}` : ""}${several ? html` · in <a href=${`#/network/${encodeURIComponent(chosen.node)}`}>${chosen.node}</a>` : null}</span></p></header>
     <${Quiet} quiet=${quiet} />
     <dl class="figures">
-      <${Figure} name="Users" value=${count(services.reduce((sum, service) => sum + service.users, 0))} />
+      <${Figure} name="Users" value=${count(chosen.users)} />
       <${Figure} name="Tickets, last hour" value=${count(hour?.tickets)} note="issued and opened" />
       <${Figure} name="Refused, last hour" value=${count(hour?.refused)} of=${hour?.refused > 0 ? "warn" : null} />
       <${Figure} name="Last ticket" value=${last ? clock(last.timestamp) : "–"} />
     </dl>
     <section class="card" aria-labelledby="activity"><h2 id="activity">Activity</h2>
-      ${events.length === 0 ? html`<p class="quiet">No ticket was asked for since the start.</p>` : html`<div class="scroll tickets" tabindex="0" role="region" aria-label="Tickets and refusals"><table class="stacks"><thead><tr><th scope="col">When</th><th scope="col">What</th>${several ? html`<th scope="col">Process</th>` : null}<th scope="col">Caller</th><th scope="col">Called</th><th scope="col">Ticket</th><th scope="col">Asked by</th></tr></thead>
+      ${events.length === 0 ? html`<p class="quiet">No ticket was asked for since the start.</p>` : html`<div class="scroll tickets" tabindex="0" role="region" aria-label="Tickets and refusals"><table class="stacks"><thead><tr><th scope="col">When</th><th scope="col">What</th><th scope="col">Caller</th><th scope="col">Called</th><th scope="col">Ticket</th><th scope="col">Asked by</th></tr></thead>
         <tbody>${events.map((event, n) => {
           const [tone, words] = DEEDS[event.event] ?? ["off", event.event];
-          return html`<tr key=${`${event.node}/${event.timestamp}/${n}`}><td><time title=${event.timestamp}>${clock(event.timestamp)}</time></td><td><${Mark} of=${tone}>${words}</${Mark}></td>${several ? html`<td class="node-of" title=${event.node}>${event.node}</td>` : null}
+          return html`<tr key=${`${event.node}/${event.timestamp}/${n}`}><td><time title=${event.timestamp}>${clock(event.timestamp)}</time></td><td><${Mark} of=${tone}>${words}</${Mark}></td>
             ${event.event === "request-refused" ? html`<td colspan="3">${event.reason} <span class="quiet">HTTP ${event.status}</span></td>`
               : event.event === "key-rotated" ? html`<td colspan="3">${event.key}</td>`
               : html`<td>${event.initiator ? html`<${Party} uri=${event.initiator} />` : "–"}</td><td data-name="for">${(event.responders ?? []).map((uri) => html`<${Party} uri=${uri} /> `)}</td><td><code>${event.ticket}</code></td>`}

@@ -20,10 +20,7 @@ fn nodes_come_go_and_change_with_the_file() {
     network.file("wrong", "a-word-that-opens-nothing-at-all\n");
     for (name, host) in [("one", 21), ("two", 22), ("three", 23)] {
         let file = format!("{name}.toml");
-        network.file(
-            &file,
-            &format!("[admin]\nlisten = \"{}:9460\"\ntoken-file = \"word\"\n", network.at(9, host)),
-        );
+        network.file(&file, &role(&network, host));
         network.start(name, &["run", "-c", &file]);
         network.wait_for(name, "out", "ready");
     }

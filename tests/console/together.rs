@@ -75,7 +75,7 @@ fn started(network: &mut Network) -> Vec<Strange> {
 fn is_known(all: &Value) -> bool {
     let nodes = all["nodes"].as_array().unwrap();
     let states = |state: &str| nodes.iter().filter(|node| node["state"] == state).count();
-    states("unreachable") == 1 && states("unknown") == 0 && states("reached") == 3
+    states("unreachable") == 1 && states("unknown") == 0 && states("reached") == 4
 }
 
 fn percent(text: &str) -> String {
@@ -145,11 +145,8 @@ fn rooms_keys_and_charts_of_all_are_asked_for_and_acted_on() {
         members.iter().find(|m| m["member"].as_str().unwrap().contains(who)).map(|m| m["user"].clone())
     };
     let here = until(at, &room, "carol waits", |room| {
-        room["floors"][0]["waiting"]
-            .as_array()
-            .unwrap()
-            .first()
-            .is_some_and(|first| user(room, "carol").as_ref() == Some(first))
+        let waiting = room["floors"][0]["waiting"].as_array();
+        waiting.and_then(|all| all.first()).is_some_and(|first| user(room, "carol").as_ref() == Some(first))
     });
     let (alice, carol) = (user(&here, "alice").unwrap(), user(&here, "carol").unwrap());
     let decide = |word: &str, user: &Value, decision: &str| {
@@ -161,13 +158,6 @@ fn rooms_keys_and_charts_of_all_are_asked_for_and_acted_on() {
             Some(json!({ "user": user, "decision": decision })),
         )
     };
-    assert_eq!(decide(READS, &carol, "grant").0, 403);
-    assert_eq!(decide(WORD, &json!(999), "grant").0, 409);
-    assert_eq!(decide(WORD, &carol, "grant").0, 200);
-    until(at, &room, "carol has it", |room| room["floors"][0]["holders"] == json!([carol]));
-    network.wait_for("alice", "out", "revoked");
-    assert_eq!(decide(WORD, &carol, "revoke").0, 200);
-    network.wait_for("carol", "out", "revoked");
     let member = format!("{room}/members/{}", percent("sip:alice@a.example"));
     let mute = |muted: bool| ask(at, WORD, "PATCH", &member, Some(json!({ "muted": muted })));
     assert_eq!(mute(true), (200, json!({ "room": ROOM, "member": "sip:alice@a.example", "muted": true })));
@@ -175,6 +165,11 @@ fn rooms_keys_and_charts_of_all_are_asked_for_and_acted_on() {
         room["members"].as_array().unwrap().iter().any(|m| m["user"] == alice && m["muted"] == true)
     });
     assert_eq!(mute(false).0, 200);
+    assert_eq!(decide(READS, &carol, "grant").0, 403);
+    assert_eq!(decide(WORD, &json!(999), "grant").0, 409);
+    assert_eq!(decide(WORD, &carol, "grant").0, 200);
+    until(at, &room, "carol has it", |room| room["floors"][0]["holders"] == json!([carol]));
+    network.wait_for("alice", "out", "revoked");
     // Who wanted it is an event there, and in its log.
     let (_, recent) = ask(network.at(9, 9), WORD, "GET", "/api/v1/events/recent?role=admin", None);
     let events = recent["events"].as_array().unwrap();
@@ -208,6 +203,11 @@ fn rooms_keys_and_charts_of_all_are_asked_for_and_acted_on() {
         (&service["name"], &service["users"], &service["may_change"]),
         (&json!("kms.example"), &json!(4), &json!(true))
     );
+    // One that says much, and of no time, leaves the others their share.
+    let first = &keys["events"][0];
+    assert!(first["node"] == "core", "{first:#}");
+    let (_, of_core) = get("/api/v1/network/kms?node=core");
+    assert!(of_core["events"].as_array().unwrap().iter().all(|event| event["node"] == "core"));
     assert!(keys["events"].as_array().unwrap().len() <= 400 && quiet(&keys, "dead") && quiet(&keys, "slow"));
     let (_, users) = get("/api/v1/network/core/kms/users?limit=2");
     assert_eq!((users["users"].as_array().unwrap().len(), &users["total"]), (2, &json!(4)));
@@ -236,16 +236,16 @@ fn rooms_keys_and_charts_of_all_are_asked_for_and_acted_on() {
     assert_eq!(get("/api/v1/network/here/kms/users").0, 404);
 
     // The hour of one, and of all.
-    let one = until(at, "/api/v1/network/history?node=core", "it has counted", |one| {
-        one["at"].as_array().unwrap().len() >= 2
+    until(at, "/api/v1/network/history?node=core", "it has counted tickets", |one| {
+        let tickets = one["rates"]["tickets"].as_array().unwrap();
+        tickets.iter().filter_map(Value::as_f64).sum::<f64>() > 0.0
     });
-    let sum: f64 = one["rates"]["tickets"].as_array().unwrap().iter().filter_map(Value::as_f64).sum();
     let all = until(at, "/api/v1/network/history", "together", |all| {
         all["nodes"].as_array().unwrap().iter().any(|node| node["node"] == "core")
     });
-    assert!(
-        sum > 0.0 && all["at"].as_array().unwrap().len() == all["rates"]["tickets"].as_array().unwrap().len()
-    );
+    let columns =
+        [&all["at"], &all["live"], &all["rates"]["tickets"]].map(|column| column.as_array().unwrap().len());
+    assert!(columns.iter().all(|length| *length == columns[0]), "{columns:?}");
     assert!(quiet(&all, "dead") && !all.to_string().contains("onerror"), "{all}");
     assert_eq!(get("/api/v1/network/history?node=nowhere").0, 404);
 

@@ -14,12 +14,12 @@ use axum::extract::State;
 use axum::{Extension, Json};
 use carnet_ops::config::THIS_PROCESS;
 use hyper::Method;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use std::sync::Arc;
-use utoipa::ToSchema;
+use utoipa::{IntoParams, ToSchema};
 
-/// What all services did last, altogether.
+/// What all services did last, altogether; of each at least so much as is fair.
 const MOST: usize = 400;
 /// Octets of a name that is looked for.
 const LONGEST: usize = 512;
@@ -72,20 +72,29 @@ struct PlacedDeed {
 #[derive(Serialize, ToSchema)]
 pub(in crate::roles::http) struct Services {
     services: Vec<ServiceShown>,
-    /// What they did last, the newest first: 200 of each, 400 altogether.
+    /// What they did last, the newest first: 200 of one that is asked for, 400 of all, of each its share.
     events: Vec<PlacedDeed>,
     /// Processes that did not say, or not now.
     quiet: Vec<Quiet>,
 }
 
+#[derive(Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
+pub(in crate::roles::http) struct ServicesOf {
+    /// Only what that process did.
+    node: Option<String>,
+}
+
 /// The key management services of all processes, and what they did last.
-#[utoipa::path(get, path = "/api/v1/network/kms", tag = "network", responses(
+#[utoipa::path(get, path = "/api/v1/network/kms", tag = "network", params(ServicesOf), responses(
     (status = 200, description = "The services", body = Services),
+    (status = 400, description = "Parameters that cannot be", body = Problem),
     (status = 503, description = "A role of this process does not answer", body = Problem),
 ))]
 pub(in crate::roles::http) async fn services(
     State(desk): State<Arc<Desk>>,
     Extension(rights): Extension<super::super::Rights>,
+    Asked(of): Asked<ServicesOf>,
 ) -> Answer<Json<Services>> {
     let ask = |peer| -> futures_util::future::BoxFuture<'static, _> { Box::pin(held(peer)) };
     let Gathered { mut said, quiet } = desk.network.gather(has_keys, |peer| &peer.keys, ask).await;
@@ -99,6 +108,8 @@ pub(in crate::roles::http) async fn services(
         said.insert(0, (THIS_PROCESS.to_owned(), Arc::new(Held { users, deeds: deeds.events.0 })));
     }
     let (mut services, mut events) = (Vec::new(), Vec::new());
+    // One that says much does not take the place of the others.
+    let share = if of.node.is_some() { MOST } else { MOST.div_ceil(said.len().max(1)) };
     for (node, held) in said {
         let known = match node == THIS_PROCESS {
             true => Some(Arc::clone(&mine)),
@@ -112,10 +123,13 @@ pub(in crate::roles::http) async fn services(
             users: held.users,
             may_change: rights.change && known.as_ref().is_some_and(|known| known.process.may_change),
         }));
-        events.extend(held.deeds.iter().map(|deed| PlacedDeed { node: node.clone(), deed: deed.clone() }));
+        if of.node.as_ref().is_none_or(|wanted| *wanted == node) {
+            let deeds = held.deeds.iter().take(share);
+            events.extend(deeds.map(|deed| PlacedDeed { node: node.clone(), deed: deed.clone() }));
+        }
     }
-    // Their clocks are what they are.
-    events.sort_by(|a, b| b.deed.timestamp.cmp(&a.deed.timestamp));
+    // Their clocks are what they are; what is no time comes last.
+    events.sort_by_cached_key(|one| std::cmp::Reverse(one.deed.timestamp.0.parse::<jiff::Timestamp>().ok()));
     events.truncate(MOST);
     Ok(Json(Services { services, events, quiet }))
 }

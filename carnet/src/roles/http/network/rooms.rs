@@ -84,7 +84,7 @@ struct ServerShown {
 /// Rooms of all processes.
 #[derive(Serialize, ToSchema)]
 pub(in crate::roles::http) struct RoomPage {
-    /// By process, then by URI.
+    /// Those of this process first, then of the others as the file has them; by URI.
     rooms: Vec<PlacedRoom>,
     /// How many fit altogether, and how many members are in them.
     total: usize,
@@ -130,33 +130,41 @@ pub(in crate::roles::http) async fn rooms(
     let servers = said.iter().map(|(node, _)| server(node)).collect();
     let q = q.map(|q| q.to_lowercase()).filter(|q| !q.is_empty());
     let has = |text: &str| q.as_ref().is_none_or(|q| text.to_lowercase().contains(q));
-    let mut all: Vec<(String, &str, &Word, &RoomLine)> = Vec::new();
+    // This process first, then the others as the file has them.
+    let peers = desk.network.peers();
+    let names: Vec<&str> =
+        std::iter::once(THIS_PROCESS).chain(peers.iter().map(|peer| peer.name())).collect();
+    let rank = |node: &str| names.iter().position(|name| *name == node).unwrap_or(usize::MAX);
+    let mut all: Vec<(usize, &str, &Word, &RoomLine)> = Vec::new();
     for (node, held) in &said {
         for (server, room) in &held.0 {
             let subject = room.subject.as_ref().map_or("", |subject| &subject.0);
             if [node.as_str(), &server.0, &room.room.0, subject].into_iter().any(has) {
-                all.push((place(node, &room.room.0), node, server, room));
+                all.push((rank(node), node, server, room));
             }
         }
     }
-    all.sort_by(|a, b| a.0.cmp(&b.0));
+    all.sort_by(|a, b| (a.0, &a.3.room).cmp(&(b.0, &b.3.room)));
     let total = all.len();
     let members = all.iter().map(|(.., room)| room.members).fold(0, u64::saturating_add);
-    let mut later = all.into_iter().filter(|(at, ..)| after.as_ref().is_none_or(|after| at > after));
+    // Behind a process that is named no more there is nothing.
+    let behind = after.as_deref().map(|after| {
+        let (node, room) = after.split_once('/').unwrap_or((after, ""));
+        (names.iter().position(|name| segment(name) == node).unwrap_or(usize::MAX), room.to_owned())
+    });
+    let is_later = |rank: usize, room: &str| {
+        behind.as_ref().is_none_or(|(node, last)| (rank, room) > (*node, last.as_str()))
+    };
+    let mut later = all.into_iter().filter(|(rank, .., room)| is_later(*rank, &room.room.0));
     let page: Vec<_> = later.by_ref().take(limit).collect();
-    let next = page.last().filter(|_| later.next().is_some()).map(|(at, ..)| at.clone());
+    let last = page.last().filter(|_| later.next().is_some());
+    let next = last.map(|(_, node, _, room)| format!("{}/{}", segment(node), room.room.0));
     let rooms = page.into_iter().map(|(_, node, server, room)| PlacedRoom {
         node: node.to_owned(),
         conference: server.0.clone(),
         room: room.clone(),
     });
     Ok(Json(RoomPage { rooms: rooms.collect(), total, members, servers, quiet, next }))
-}
-
-/// Where a room is in the list. This process comes first.
-fn place(node: &str, room: &str) -> String {
-    let node = if node == THIS_PROCESS { String::new() } else { segment(node) };
-    format!("{node}/{room}")
 }
 
 fn path(room: &str) -> String {
