@@ -22,8 +22,8 @@ use utoipa::{IntoParams, ToSchema};
 
 /// Octets of what is looked for.
 const LONGEST: usize = 256;
-/// Octets of where a page begins.
-const CURSOR: usize = 4_096;
+/// Characters of where a page begins: names of processes and rooms are bounded, and a request's header is.
+const CURSOR: usize = 1_024;
 
 /// The rooms of a process.
 #[derive(Default)]
@@ -49,7 +49,7 @@ fn has_rooms(known: &Known) -> bool {
 #[into_params(parameter_in = Query)]
 pub(in crate::roles::http) struct RoomsFrom {
     /// Where to go on: `next` of the page before.
-    #[param(max_length = 4096)]
+    #[param(max_length = 1024)]
     after: Option<String>,
     /// Rooms of the page, 1 to 1000; usually 100.
     #[param(minimum = 1, maximum = 1000)]
@@ -108,8 +108,10 @@ pub(in crate::roles::http) async fn rooms(
     Asked(RoomsFrom { after, limit: wanted, q }): Asked<RoomsFrom>,
 ) -> Answer<Json<RoomPage>> {
     let limit = limit(wanted)?;
-    if q.as_ref().is_some_and(|q| q.len() > LONGEST) || after.as_ref().is_some_and(|at| at.len() > CURSOR) {
-        return Err(Failure::bad(format!("q has at most {LONGEST} octets, after {CURSOR}")));
+    if q.as_ref().is_some_and(|q| q.len() > LONGEST)
+        || after.as_ref().is_some_and(|at| at.chars().count() > CURSOR)
+    {
+        return Err(Failure::bad(format!("q has at most {LONGEST} octets, after {CURSOR} characters")));
     }
     let ask = |peer: Arc<Peer>| -> futures_util::future::BoxFuture<'static, _> {
         Box::pin(async move { peer.get("/api/v1/rooms").await.map(Held::of) })
