@@ -116,9 +116,9 @@ function Frame({ signOut }) {
     : page === "sessions" ? html`<${Sessions} go=${go} />`
     : page === "calls" && rest[0] ? html`<${CallPage} id=${rest[0]} key=${rest[0]} go=${go} />`
     : page === "calls" ? html`<${Calls} />`
-    : page === "rooms" ? html`<${Rooms} room=${rest[0] || null} go=${go} />`
-    : page === "keys" ? html`<${Keys} process=${process} />`
-    : page === "charts" ? html`<${Charts} theme=${theme} />`
+    : page === "rooms" ? html`<${Rooms} place=${rest} go=${go} />`
+    : page === "keys" ? html`<${Keys} place=${rest} go=${go} />`
+    : page === "charts" ? html`<${Charts} theme=${theme} place=${rest} go=${go} />`
     : page === "process" ? html`<${Process} process=${process} />`
     : html`<${Network} chosen=${rest[0] || null} />`;
   return html`<div class="frame">

@@ -28,6 +28,9 @@ export function stateOf(node) {
 const shortly = (node) => (node.state === "unreachable" ? `unreachable since ${clock(node.since).slice(0, 5)}` : stateOf(node));
 
 const isTop = (role) => role.role !== "gateway";
+/** Borders stand over their gateways, what only gives keys beside them. */
+const RANKS = { border: 0, conference: 1, kms: 2 };
+const rank = (role) => RANKS[role.role] ?? 3;
 const key = (end) => `${end.node ?? ""}/${end.role}/${end.name}`;
 
 /** Places of processes and roles in so much room. What nobody here has is at the end. */
@@ -37,7 +40,7 @@ function layout(network, room) {
   for (const { to } of network.links) if (!has.has(key(to))) ghosts.set(key(to), to);
   const boxes = network.nodes.map((node) => ({
     node, name: node.name,
-    tops: node.roles.filter(isTop).map((role) => ({ end: { node: node.name, role: role.role, name: role.name }, role })),
+    tops: node.roles.filter(isTop).sort((a, b) => rank(a) - rank(b)).map((role) => ({ end: { node: node.name, role: role.role, name: role.name }, role })),
     bottoms: node.roles.filter((role) => !isTop(role)).map((role) => ({ end: { node: node.name, role: role.role, name: role.name }, role })),
   }));
   const elsewhere = (end) => ({ node: null, name: "elsewhere", tops: end.role === "gateway" ? [] : [{ end, role: null }], bottoms: end.role === "gateway" ? [{ end, role: null }] : [] });
@@ -95,7 +98,7 @@ function way(a, b) {
   if (a.y > b.y + HIGH) return way(b, a);
   const [left, right] = a.x < b.x ? [a, b] : [b, a];
   const from = left.x + WIDE, to = right.x;
-  if (to - from <= GAP * 2 + APART + 2) return { d: `M${from} ${left.y + HIGH / 2}L${to} ${right.y + HIGH / 2}`, x: (from + to) / 2, y: left.y + HIGH / 2 };
+  if (to - from <= GAP * 2 + APART + 2) return { d: `M${from} ${left.y + HIGH / 2}L${to} ${right.y + HIGH / 2}`, x: (from + to) / 2, y: left.y + HIGH / 2, tight: to - from < 36 };
   const [x1, x2, top] = [middle(left), middle(right), Math.min(left.y, right.y) - 12];
   return { d: `M${x1} ${left.y}C${x1} ${top - 8} ${x2} ${top - 8} ${x2} ${right.y}`, x: (x1 + x2) / 2, y: top - 3 };
 }
@@ -148,11 +151,11 @@ export function Picture({ network, chosen }) {
           <text class="under" x=${at.x + 30} y=${at.y + 32}>${cut(shortly(at.node), at.columns > 1 ? 44 : 25)}</text></a>`
           : html`<text class="under" x=${at.x + GAP} y=${at.y + 24}>in none of these processes</text>`}</g>`)}
       <g aria-hidden="true">${lines.map(({ link, from, to }, n) => {
-        const { d, x, y } = way(from, to);
+        const { d, x, y, tight } = way(from, to);
         const said = link.kind === "h248" ? [link.state === "in service" ? "" : link.state, far(link.round_trip_ms)].filter(Boolean).join(" · ") : kindOf(link);
         return html`<g key=${n} class="line-of line-${link.kind} is-${toneOf(link.health)}"><title>${`${link.from.name} – ${link.to.name}: ${kindOf(link)}, ${link.state}`}</title><path d=${d} />
           ${link.health === "bad" ? html`<path class="broken" d=${`M${x - 6} ${y - 6}l12 12m0 -12l-12 12`} />` : null}
-          ${said ? html`<text x=${x + (link.health === "bad" ? 12 : 5)} y=${y + 4} text-anchor=${link.kind === "h248" ? "start" : "middle"}>${cut(said, 18)}</text>` : null}</g>`;
+          ${said && !tight ? html`<text x=${x + (link.health === "bad" ? 12 : 5)} y=${y + 4} text-anchor=${link.kind === "h248" ? "start" : "middle"}>${cut(said, 18)}</text>` : null}</g>`;
       })}</g>
       ${[...chips.values()].map((chip) => {
         const tone = toneAt(chip, network.links), words = note(chip, network.links);
@@ -169,11 +172,11 @@ export function Picture({ network, chosen }) {
 export function Lists({ network }) {
   const where = (end) => html`${end.name}${end.node ? html` <span class="quiet">in ${end.node}</span>` : html` <span class="quiet">in none of these</span>`}`;
   return html`<div class="scroll network-lists" tabindex="0" role="region" aria-label="The network as lists">
-    <table class="nodes-of"><caption>Processes</caption><thead><tr><th scope="col">Process</th><th scope="col">State</th><th scope="col">Roles</th><th scope="col">Calls</th><th scope="col">Contexts</th><th scope="col">Version</th></tr></thead>
+    <table class="nodes-of stacks"><caption>Processes</caption><thead><tr><th scope="col">Process</th><th scope="col">State</th><th scope="col">Roles</th><th scope="col">Calls</th><th scope="col">Contexts</th><th scope="col">Version</th></tr></thead>
       <tbody>${network.nodes.map((node) => html`<tr key=${node.name}><th scope="row"><a href=${`#/network/${encodeURIComponent(node.name)}`}>${node.name}</a>${node.here ? html` <span class="tag">this one</span>` : null}</th>
         <td><span class="mark mark-${toneOf(node.health)}" title=${node.why ?? ""}><i aria-hidden="true"></i>${stateOf(node)}</span></td>
-        <td>${node.roles.map((role) => `${role.name} (${role.kind})`).join(", ") || "–"}</td><td>${count(node.calls)}</td><td>${count(node.contexts)}</td><td>${node.version ?? "–"}</td></tr>`)}</tbody></table>
-    <table class="links-of"><caption>Who is connected to whom</caption><thead><tr><th scope="col">From</th><th scope="col">By</th><th scope="col">To</th><th scope="col">State</th><th scope="col">Answers after</th></tr></thead>
-      <tbody>${network.links.map((link, n) => html`<tr key=${n}><th scope="row">${where(link.from)}</th><td>${kindOf(link)}</td><td>${where(link.to)}</td>
+        <td>${node.roles.map((role) => `${role.name} (${role.kind})`).join(", ") || "–"}</td><td data-name="Calls">${count(node.calls)}</td><td data-name="Contexts">${count(node.contexts)}</td><td data-name="Version">${node.version ?? "–"}</td></tr>`)}</tbody></table>
+    <table class="links-of stacks"><caption>Who is connected to whom</caption><thead><tr><th scope="col">From</th><th scope="col">By</th><th scope="col">To</th><th scope="col">State</th><th scope="col">Answers after</th></tr></thead>
+      <tbody>${network.links.map((link, n) => html`<tr key=${n}><th scope="row">${where(link.from)}</th><td data-name="by">${kindOf(link)}</td><td data-name="to">${where(link.to)}</td>
         <td><span class="mark mark-${toneOf(link.health)}"><i aria-hidden="true"></i>${link.state}</span></td><td>${far(link.round_trip_ms) || "–"}</td></tr>`)}</tbody></table></div>`;
 }

@@ -3,7 +3,7 @@
 import { html, useEffect, useLayoutEffect, useReducer, useRef, useState } from "./vendor/htm-preact.js";
 import { listen } from "./store.js";
 import { ask } from "./api.js";
-import { SEALS, who } from "./words.js";
+import { SEALS, clock, who } from "./words.js";
 
 export { html, useEffect, useLayoutEffect, useRef, useState };
 
@@ -75,6 +75,35 @@ export function Party({ uri }) {
 
 export function Figure({ name, value, note, of }) {
   return html`<div class="figure ${of ? `is-${of}` : ""}"><dt>${name}</dt><dd>${value}${note ? html`<small>${note}</small>` : null}</dd></div>`;
+}
+
+const small = matchMedia("(max-width: 760px)");
+
+/** Whether there is little room; drawn anew when that changes. */
+export function narrow() {
+  const [, again] = useReducer((n) => n + 1, 0);
+  useEffect(() => { small.addEventListener("change", again); return () => small.removeEventListener("change", again); }, []);
+  return small.matches;
+}
+
+/** A word that is looked for by others: each word asks them, not each letter. What is written, how to write it, and what is wanted. */
+export function useWanted() {
+  const [written, write] = useState(""), [wanted, want] = useState("");
+  useEffect(() => { const clock = setTimeout(() => want(written.trim().slice(0, 200)), 350); return () => clearTimeout(clock); }, [written]);
+  return [written, write, wanted];
+}
+
+/** Where a word is written that is looked for. `own`: of a part of the page, which `/` does not lead to. */
+export function Filter({ value, set, says, own }) {
+  return html`<label class="filter"><span class="away">Filter: ${says}</span><svg viewBox="0 0 24 24" width="18" height="18" aria-hidden="true"><circle cx="11" cy="11" r="6" /><path d="M15.500 15.500L20 20" /></svg>
+    <input type="search" data-filter=${own ? undefined : ""} placeholder=${says} value=${value} autocomplete="off" spellcheck="false" onInput=${(event) => set(event.target.value)} />${own ? null : html`<kbd aria-hidden="true">/</kbd>`}</label>`;
+}
+
+/** Processes that did not say, or not now. */
+export function Quiet({ quiet }) {
+  if (!quiet || quiet.length === 0) return null;
+  return html`<div class="banner is-warn" role="status"><b>${quiet.length === 1 ? "One process does not answer." : `${quiet.length} processes do not answer.`}</b>
+    <ul class="quiet-ones">${quiet.map((one) => html`<li key=${one.node}><a href=${`#/network/${encodeURIComponent(one.node)}`}>${one.node}</a>: ${one.why}${one.heard ? `; shown as it was at ${clock(one.heard)}` : ""}</li>`)}</ul></div>`;
 }
 
 /** A question that has to be answered before something ends. */

@@ -107,7 +107,7 @@ export function Calls() {
     ${error ? html`<p class="banner is-bad" role="alert">${error.message}</p>` : null}
     ${value?.silent?.length > 0 ? html`<p class="banner is-warn" role="status">Not answered: ${value.silent.map((one) => `${one.node} (${one.why})`).join(", ")}.</p>` : null}
     ${value && rows.length === 0 ? html`<${Empty} title=${wanted ? "Nothing matches" : over ? "No session has ended yet" : "Nobody is talking"}>Calls through borders and steered gateways of all processes appear here.</${Empty}>` : null}
-    ${rows.length > 0 ? html`<section class="card"><div class="scroll tall-scroll" tabindex="0" role="region" aria-label="Calls"><table class="calls-of"><thead><tr><th scope="col">Seal</th><th scope="col">From and to</th><th scope="col">Path</th><th scope="col">Began</th><th scope="col">State</th></tr></thead>
+    ${rows.length > 0 ? html`<section class="card"><div class="scroll tall-scroll" tabindex="0" role="region" aria-label="Calls"><table class="calls-of stacks"><thead><tr><th scope="col">Seal</th><th scope="col">From and to</th><th scope="col">Path</th><th scope="col">Began</th><th scope="col">State</th></tr></thead>
       <tbody>${rows.map(([id, hops]) => {
         const { session } = hops[0];
         return html`<tr key=${id}><td><${Seal} seal=${sealOf(hops.map((hop) => hop.session.plan))} /></td><th scope="row"><a href=${`#/calls/${encodeURIComponent(id)}`}><${Party} uri=${session.from} /> → <${Party} uri=${session.to} /></a></th>

@@ -7,6 +7,7 @@
 mod events;
 mod kept;
 mod reach;
+mod words;
 
 pub use events::{Event, Events};
 pub use kept::{Page, page, together};
@@ -17,9 +18,10 @@ use events::Lines;
 use http_body_util::{BodyExt, Full, Limited};
 use hyper::body::{Bytes, Incoming};
 use hyper::client::conn::http1::{SendRequest, handshake};
-use hyper::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, DATE, HOST, HeaderValue};
+use hyper::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, DATE, FORWARDED, HOST, HeaderValue};
 use hyper::{Method, Request, Response, Uri};
 use hyper_util::rt::TokioIo;
+use serde::de::DeserializeOwned;
 use serde_json::Value;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -105,18 +107,37 @@ impl Node {
     /// # Errors
     /// Whatever keeps it from coming.
     pub async fn get(&self, path: &str) -> Result<Value, NodeError> {
+        self.read(path).await
+    }
+
+    /// The same of a document that is known: what else is in it costs nothing but its reading.
+    ///
+    /// # Errors
+    /// Whatever keeps it from coming.
+    pub async fn read<T: DeserializeOwned>(&self, path: &str) -> Result<T, NodeError> {
         let answer = success(self.ask(path).await?)?;
         serde_json::from_slice(&answer.body).map_err(|e| NodeError::Odd(e.to_string()))
     }
 
-    /// Has something changed; the answer must be a success, and is null where it is not JSON. Asked once, whatever becomes of it.
+    /// Has something changed in the name of somebody (RFC 7239 §4: what stands behind `for=`); the answer must be a success, and is null
+    /// where it is not JSON. Asked once, whatever becomes of it.
     ///
     /// # Errors
     /// It says no, or whether it has done it is not known.
-    pub async fn tell(&self, method: Method, path: &str, body: Option<&Value>) -> Result<Value, NodeError> {
+    pub async fn tell(
+        &self,
+        method: Method,
+        path: &str,
+        body: Option<&Value>,
+        by: &str,
+    ) -> Result<Value, NodeError> {
         let answer = within(self.patience, async {
             let mut sender = self.connect().await?;
-            let response = self.send(&mut sender, method, path, "*/*", body).await?;
+            let mut request = self.request(method, path, "*/*", body)?;
+            if let Ok(by) = HeaderValue::from_str(&format!("for=\"{by}\"")) {
+                request.headers_mut().insert(FORWARDED, by);
+            }
+            let response = put(&mut sender, request).await?;
             read(response, self.most).await
         });
         let answer = success(answer.await?)?;
@@ -159,7 +180,8 @@ impl Node {
         let path = if query.is_empty() { "/api/v1/events".into() } else { format!("/api/v1/events?{query}") };
         within(self.patience, async {
             let mut sender = self.connect().await?;
-            let response = self.send(&mut sender, Method::GET, &path, "text/event-stream", None).await?;
+            let request = self.request(Method::GET, &path, "text/event-stream", None)?;
+            let response = put(&mut sender, request).await?;
             if response.status().is_success() {
                 return Ok(Events {
                     body: response.into_body(),
@@ -174,7 +196,7 @@ impl Node {
     }
 
     async fn exchange(&self, mut sender: Sender, path: &str) -> Result<Answer, NodeError> {
-        let response = self.send(&mut sender, Method::GET, path, "*/*", None).await?;
+        let response = put(&mut sender, self.request(Method::GET, path, "*/*", None)?).await?;
         let answer = read(response, self.most).await?;
         // Behind one that cannot answer there may be another soon.
         if answer.status < 500 {
@@ -183,14 +205,13 @@ impl Node {
         Ok(answer)
     }
 
-    async fn send(
+    fn request(
         &self,
-        sender: &mut Sender,
         method: Method,
         path: &str,
         accept: &'static str,
         body: Option<&Value>,
-    ) -> Result<Response<Incoming>, NodeError> {
+    ) -> Result<Request<Full<Bytes>>, NodeError> {
         let uri: Uri = path.parse().map_err(|_| NodeError::Odd(format!("`{path}` cannot be asked for")))?;
         let request = Request::builder().method(method).uri(uri);
         let mut request = request.header(HOST, &self.authority).header(ACCEPT, accept);
@@ -208,9 +229,7 @@ impl Node {
             }
             None => Bytes::new(),
         };
-        let request = request.body(Full::new(octets)).map_err(|e| NodeError::Odd(e.to_string()))?;
-        sender.ready().await.map_err(lost)?;
-        sender.send_request(request).await.map_err(lost)
+        request.body(Full::new(octets)).map_err(|e| NodeError::Odd(e.to_string()))
     }
 
     async fn connect(&self) -> Result<Sender, NodeError> {
@@ -221,7 +240,8 @@ impl Node {
                 let stream = TcpStream::connect((host.as_str(), *port)).await.map_err(unreachable)?;
                 let Some((context, peer)) = &self.tls else { return speak(stream).await };
                 let tls = context.connect(stream, peer).await;
-                speak(tls.map_err(|e| NodeError::Unreachable(e.to_string()))?.0).await
+                let tls = tls.map_err(|e| NodeError::Unreachable(words::in_words(&e)))?;
+                speak(words::Speaking(tls.0)).await
             }
         }
     }
@@ -258,10 +278,23 @@ where
     Ok(sender)
 }
 
+async fn put(sender: &mut Sender, request: Request<Full<Bytes>>) -> Result<Response<Incoming>, NodeError> {
+    sender.ready().await.map_err(lost)?;
+    sender.send_request(request).await.map_err(lost)
+}
+
 /// Errors of HTTP say the least in their first line.
 fn lost(error: hyper::Error) -> NodeError {
     let inner = std::error::Error::source(&error).map(|inner| format!(": {inner}")).unwrap_or_default();
-    NodeError::Unreachable(format!("{error}{inner}"))
+    // What a stream of ours says needs no more words.
+    let ours = std::error::Error::source(&error)
+        .and_then(|inner| inner.downcast_ref::<std::io::Error>())
+        .is_some_and(|inner| inner.kind() == std::io::ErrorKind::Other);
+    NodeError::Unreachable(if ours {
+        inner.trim_start_matches(": ").to_owned()
+    } else {
+        format!("{error}{inner}")
+    })
 }
 
 async fn read(response: Response<Incoming>, most: usize) -> Result<Answer, NodeError> {

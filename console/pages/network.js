@@ -175,7 +175,7 @@ function Roles({ node, again }) {
         <p class="ghost">${role.steered ? "steered by SIP servers (ng)" : role.controllers.join(", ")}</p><${Wire} seen=${null} />
         <${Gateway} name=${role.name} own=${own.get(role.name)} kind=${role.kind} /></div>`)}
       ${services.map((role) => html`<div class="column" key=${role.name}><article class="card node node-kms"><header><h2>${role.name}</h2><span class="quiet">KMS</span></header>
-        <dl><div class="wide"><dt>At</dt><dd>${role.url}</dd></div>${node.here ? html`<div class="wide"><dt>Activity</dt><dd><a href="#/keys">tickets and refusals</a></dd></div>` : null}</dl></article></div>`)}</section>` : null}`;
+        <dl><div class="wide"><dt>At</dt><dd>${role.url}</dd></div><div class="wide"><dt>Activity</dt><dd><a href=${`#/keys/${encodeURIComponent(node.name)}`}>tickets and refusals</a></dd></div></dl></article></div>`)}</section>` : null}`;
 }
 
 const narrow = matchMedia("(max-width: 760px)");
@@ -196,7 +196,7 @@ export function Network({ chosen }) {
   const gateways = new Set([...roles.filter((role) => role.role === "gateway").map((role) => role.name), ...links.filter((link) => link.kind === "h248").map((link) => link.to.name)]).size;
   const bad = links.filter((link) => link.kind === "h248" && link.health !== "good").length, gone = nodes.filter((one) => one.state === "unreachable").length;
   return html`<header class="head"><h1>Network</h1>
-      <p class="sum">${count(of("border"))} borders, ${count(gateways)} gateways${of("kms") > 0 ? ", a key management service" : ""} ${several ? `in ${count(nodes.length)} processes` : "in this process"}.
+      <p class="sum">${count(of("border"))} borders, ${count(gateways)} gateways${of("kms") === 1 ? ", a key management service" : of("kms") > 1 ? `, ${count(of("kms"))} key management services` : ""} ${several ? `in ${count(nodes.length)} processes` : "in this process"}.
         ${gone > 0 ? html` <${Mark} of="bad">${count(gone)} unreachable</${Mark}>` : null}${bad === 0 ? gone === 0 ? html` <${Mark} of="good">all in service</${Mark}>` : null : html` <${Mark} of="bad">${count(bad)} not in service</${Mark}>`}</p>
       ${several ? html`<div class="tabs as" role="group" aria-label="As what"><button type="button" aria-pressed=${!list} onClick=${() => show(false)}>Map</button><button type="button" aria-pressed=${list} onClick=${() => show(true)}>List</button></div>` : null}</header>
     ${error ? html`<p class="banner is-bad" role="alert">${error.message}</p>` : null}

@@ -65,7 +65,7 @@ export function Process({ process }) {
       ${process.events_turned_away > 0 ? html`<${Figure} name="Events left out" value=${count(process.events_turned_away)} note="more sessions than are put together" of="warn" />` : null}
     </dl>
     <div class="pair"><${Log} />${state.mayChange ? html`<${Drain} draining=${process.draining} />` : null}</div>
-    <section class="card"><h2>Roles</h2><div class="scroll" tabindex="0" role="region" aria-label="Roles"><table><thead><tr><th scope="col">Kind</th><th scope="col">Name</th><th scope="col">Where</th></tr></thead>
+    <section class="card"><h2>Roles</h2><div class="scroll" tabindex="0" role="region" aria-label="Roles"><table class="stacks"><thead><tr><th scope="col">Kind</th><th scope="col">Name</th><th scope="col">Where</th></tr></thead>
       <tbody>${process.roles.map((role) => html`<tr><td>${role.kind}</td><th scope="row">${role.name}</th><td class="quiet">${role.url ?? (role.listen ?? (role.networks ?? []).flatMap((network) => network.listen)).join(", ") ?? ""}${role.controllers ? role.steered ? "steered (ng)" : `controlled by ${role.controllers.join(", ")}` : ""}</td></tr>`)}</tbody></table></div></section>
     <${Lately} most=${100} title="What went wrong lately" bad />
     <p class="note">The same for programs: ${[["/api/v1/openapi.json", "the API"], ["/metrics", "metrics"]].map(([at, name], n) => html`${n > 0 ? ", " : ""}${hasToken() ? html`${name} at <code>${at}</code>` : html`<a href=${at}>${name}</a>`}`)}.</p>`;

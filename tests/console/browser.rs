@@ -193,6 +193,13 @@ impl Browser {
         self.run("document.querySelectorAll('[data-under-test]').forEach((b) => b.removeAttribute('data-under-test'))");
     }
 
+    /// A screen of that size, smaller than a window can be.
+    pub fn screen(&self, width: u32, height: u32) {
+        let size = json!({ "width": width, "height": height, "deviceScaleFactor": 1, "mobile": false });
+        let body = json!({ "cmd": "Emulation.setDeviceMetricsOverride", "params": size });
+        self.command("POST", "/goog/cdp/execute", Some(&body)).unwrap();
+    }
+
     pub fn resize(&self, width: u32, height: u32) {
         self.command("POST", "/window/rect", Some(&json!({ "width": width, "height": height }))).unwrap();
     }

@@ -11,5 +11,8 @@ mod hostile;
 mod many;
 mod network;
 mod pages;
+mod reloaded;
+mod secure;
 mod several;
+mod together;
 mod watched;

@@ -78,6 +78,12 @@ impl Network {
         process.wait().unwrap();
     }
 
+    /// Has a process read its file again (SIGHUP).
+    pub fn hang_up(&mut self, name: &str) {
+        let id = self.process(name).id().to_string();
+        Self::must(Command::new("kill").args(["-HUP", &id]));
+    }
+
     pub fn wait_for(&self, name: &str, end: &str, text: &str) {
         let (start, path) = (Instant::now(), self.path(&format!("{name}.{end}")));
         let said = || String::from_utf8_lossy(&std::fs::read(&path).unwrap_or_default()).into_owned();

@@ -12,10 +12,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-const WORD: &str = "a-word-that-opens-everything";
-const READS: &str = "a-word-that-opens-what-is-read";
+pub const WORD: &str = "a-word-that-opens-everything";
+pub const READS: &str = "a-word-that-opens-what-is-read";
 /// What would run if it were taken for markup.
-const EVIL: &str = "<img src=x onerror=\"window.stolen=1\">";
+pub const EVIL: &str = "<img src=x onerror=\"window.stolen=1\">";
 
 /// A request to a process of the test; the status, and JSON if it is some.
 pub fn ask(at: Ipv4Addr, word: &str, method: &str, path: &str, body: Option<Value>) -> (u16, Value) {
@@ -62,7 +62,7 @@ fn chunks(mut rest: &str) -> String {
 }
 
 /// Asks until the answer fits.
-fn until(at: Ipv4Addr, path: &str, what: &str, fits: impl Fn(&Value) -> bool) -> Value {
+pub fn until(at: Ipv4Addr, path: &str, what: &str, fits: impl Fn(&Value) -> bool) -> Value {
     let start = Instant::now();
     loop {
         let (status, answer) = ask(at, WORD, "GET", path, None);
@@ -75,7 +75,7 @@ fn until(at: Ipv4Addr, path: &str, what: &str, fits: impl Fn(&Value) -> bool) ->
 }
 
 /// Somebody who is there until this is dropped.
-struct Strange {
+pub struct Strange {
     at: Ipv4Addr,
     over: Arc<AtomicBool>,
     thread: Option<std::thread::JoinHandle<()>>,
@@ -91,7 +91,7 @@ impl Drop for Strange {
 }
 
 /// Somebody who answers whatever is asked in his own way. `None`: never.
-fn strange(at: Ipv4Addr, answer: impl Fn(&str) -> Option<Vec<u8>> + Send + 'static) -> Strange {
+pub fn strange(at: Ipv4Addr, answer: impl Fn(&str) -> Option<Vec<u8>> + Send + 'static) -> Strange {
     let listener = TcpListener::bind((at, 9460)).unwrap();
     let over = Arc::new(AtomicBool::new(false));
     let end = over.clone();
@@ -181,7 +181,7 @@ fn started(network: &mut Network) -> Vec<Strange> {
     vec![silent, giant, mad, hostile]
 }
 
-fn node<'a>(answer: &'a Value, name: &str) -> &'a Value {
+pub fn node<'a>(answer: &'a Value, name: &str) -> &'a Value {
     let nodes = answer["nodes"].as_array().unwrap();
     nodes.iter().find(|node| node["name"] == name).unwrap_or_else(|| panic!("{name} in {answer:#}"))
 }

@@ -8,7 +8,9 @@ mod routes;
 mod trail;
 
 pub use commands::{Command, NewUser, PolicyLine, execute};
-pub use routes::routes;
+pub use routes::{
+    Change, TicketsFrom, UsersFrom, Whose, change_user, revoke_ticket, revoke_tickets, routes, tickets, users,
+};
 
 use super::service::{OpenError, Service, ServiceSettings};
 use crate::web::{self, Door, Limits, answer, routed, socket};

@@ -177,16 +177,17 @@ fn at<'a>(tree: &'a Value, path: &[String]) -> Option<&'a Value> {
     path.iter().try_fold(tree, |tree, name| tree.get(name))
 }
 
-fn look(path: &mut Vec<String>, tree: &Value, prints: &mut BTreeMap<Vec<String>, Option<[u8; 32]>>) {
+fn look(path: &mut Vec<String>, here: &Value, prints: &mut BTreeMap<Vec<String>, Option<[u8; 32]>>) {
     let mut step = |name: String, inner: &Value| {
         path.push(name);
         look(path, inner, prints);
         path.pop();
     };
-    match tree {
+    match here {
         Value::Object(members) => members.iter().for_each(|(name, inner)| step(name.clone(), inner)),
         Value::Array(elements) => {
-            elements.iter().enumerate().for_each(|(index, inner)| step(index.to_string(), inner));
+            let called = |index| tree::element(elements, index);
+            elements.iter().enumerate().for_each(|(index, inner)| step(called(index), inner));
         }
         Value::String(file) if is_file(path) => drop(prints.insert(path.clone(), print(Path::new(file)))),
         _ => {}
@@ -194,7 +195,7 @@ fn look(path: &mut Vec<String>, tree: &Value, prints: &mut BTreeMap<Vec<String>,
 }
 
 /// What tells the content of a file from another; none if it cannot be read.
-fn print(path: &Path) -> Option<[u8; 32]> {
+pub fn print(path: &Path) -> Option<[u8; 32]> {
     if std::fs::metadata(path).ok()?.len() > MOST {
         return None;
     }

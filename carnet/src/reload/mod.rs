@@ -10,7 +10,7 @@
 mod file;
 mod table;
 
-pub use file::{Change, Read};
+pub use file::{Change, Read, print};
 
 use carnet_ops::config::{Config, ConfigError};
 use serde_json::Value;

@@ -30,6 +30,7 @@ pub const LIVE: &[&str] = &[
     "admin.tls.certificate",
     "admin.tls.key",
     "admin.tls.ca",
+    "admin.nodes.**",
     "border.*.tls.certificate",
     "border.*.tls.key",
     "border.*.tls.ca",
@@ -148,10 +149,12 @@ const FILES: &[&str] = &[
 
 /// Whether the setting is applied without a restart, when it was `there` before and is there now.
 pub fn is_live(path: &[String], there: bool) -> bool {
+    let others = path.get(..2).is_some_and(|names| names == ["admin", "nodes"]);
     // A socket was opened with TLS or without, and with somebody to ask for a certificate or not.
-    let made = path.iter().any(|name| matches!(name.as_str(), "tls" | "control-tls"));
+    let made = !others && path.iter().any(|name| matches!(name.as_str(), "tls" | "control-tls"));
     let names = path.iter().any(|name| name == "names");
-    let asked = path.first().is_some_and(|name| name == "admin");
+    // What somebody has to show at a door, or not, was decided when it was opened.
+    let asked = !others && path.first().is_some_and(|name| name == "admin");
     LIVE.iter().any(|pattern| matches(pattern, path)) && (there || names || !made) && (there || !asked)
 }
 
@@ -230,7 +233,13 @@ mod tests {
         assert!(is_live(&path("border.a.network.core.listen"), true));
         assert!(!is_live(&path("border.a.network.core.realm"), true));
         assert_eq!(whole(&path("border.a.network.core.realm")), Some(&path("border.a.network.core")[..]));
-        assert!(!is_live(&path("admin.token-file"), false));
+        assert!(!is_live(&path("admin.token-file"), false) && !is_live(&path("admin.listen"), true));
+        for setting in
+            ["admin.nodes", "admin.nodes.gw.url", "admin.nodes.gw.token-file", "admin.nodes.tls.ca"]
+        {
+            assert!(is_live(&path(setting), true) && is_live(&path(setting), false), "{setting}");
+        }
+        assert!(is_file(&path("admin.nodes.gw.ca")) && is_renewed(&path("admin.nodes.gw.ca")));
         assert!(is_live(&path("border.a.route"), true) && !is_live(&path("kms"), true));
         assert!(is_file(&path("kms.tls.key")) && !is_file(&path("records.file")));
         assert!(is_renewed(&path("gateway.g.realm.r.key")) && !is_renewed(&path("kms.root-key")));

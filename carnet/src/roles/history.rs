@@ -16,14 +16,14 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 /// Between two points.
 pub const STEP: Duration = Duration::from_secs(5);
 /// Points: an hour.
-const POINTS: usize = 720;
+pub const POINTS: usize = 720;
 /// Events of a kind of role that are remembered: calls must not push out the few that say how gateways are.
 const REMEMBERED: usize = 200;
 /// Kinds of roles.
 const ROLES: [&str; 6] = ["border", "gateway", "conference", "steering", "kms", "admin"];
 
 /// What is counted, by name.
-const SERIES: [&str; 10] = [
+pub const SERIES: [&str; 10] = [
     "started",
     "answered",
     "ended",

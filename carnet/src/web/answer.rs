@@ -4,14 +4,17 @@ use super::Caller;
 use axum::Json;
 use axum::body::Bytes;
 use axum::extract::{FromRequest, FromRequestParts, Path, Query, Request};
+use axum::http::header::FORWARDED;
 use axum::http::request::Parts;
-use axum::http::{Method, StatusCode};
+use axum::http::{HeaderMap, Method, StatusCode};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Deserializer, Serialize};
+use std::collections::BTreeMap;
 use std::time::Duration;
-use utoipa::ToSchema;
+use utoipa::openapi::{ContentBuilder, Ref, RefOr, ResponseBuilder};
+use utoipa::{IntoResponses, ToSchema};
 
 /// Entries of a page.
 pub const MOST: usize = 1_000;
@@ -163,10 +166,70 @@ pub async fn note_changes(request: Request, next: Next) -> Response {
         return next.run(request).await;
     }
     let who = request.extensions().get::<Caller>().map(ToString::to_string).unwrap_or_default();
+    let forwarded = forwarded(request.headers());
     let (method, path) = (request.method().clone(), request.uri().path().to_owned());
     let response = next.run(request).await;
-    tracing::info!(%who, %method, path = path.escape_debug().to_string(), status = response.status().as_u16(), "administration");
+    tracing::info!(%who, forwarded, %method, path = path.escape_debug().to_string(), status = response.status().as_u16(), "administration");
     response
+}
+
+/// In whose name it is asked, as who asks says it: what stands behind `for=`, and nothing that a log could not show (RFC 7239 §4).
+pub fn forwarded(headers: &HeaderMap) -> Option<String> {
+    let said = headers.get(FORWARDED)?.to_str().ok()?;
+    let (name, value) = said.split([',', ';']).next()?.split_once('=')?;
+    let value = value.trim().trim_matches('"');
+    let can_be = |c: char| c.is_ascii_alphanumeric() || "._-:[]".contains(c);
+    let is_one = name.trim().eq_ignore_ascii_case("for") && !value.is_empty() && value.chars().all(can_be);
+    is_one.then(|| value.chars().take(64).collect())
+}
+
+/// How what a body says is refused ([`Given`]), for the document.
+pub struct OfBody;
+
+impl IntoResponses for OfBody {
+    fn responses() -> BTreeMap<String, RefOr<utoipa::openapi::Response>> {
+        problems(&[
+            (400, "The body or a name in the path cannot be read, or is not what can be"),
+            (413, "The body is too large"),
+            (415, "The body is not JSON"),
+            (422, "The body is not what it has to be"),
+        ])
+    }
+}
+
+/// How a role of the process refuses: what is named is not there, or the role does not answer.
+pub struct OfRole;
+
+impl IntoResponses for OfRole {
+    fn responses() -> BTreeMap<String, RefOr<utoipa::openapi::Response>> {
+        problems(&[
+            (400, "A name in the path cannot be read"),
+            (404, "There is no such thing here"),
+            (503, "It does not answer"),
+        ])
+    }
+}
+
+/// How another process of the network refuses, or this one for it.
+pub struct OfPeer;
+
+impl IntoResponses for OfPeer {
+    fn responses() -> BTreeMap<String, RefOr<utoipa::openapi::Response>> {
+        problems(&[
+            (400, "A name in the path or a parameter cannot be"),
+            (404, "There is no such process, or no such thing there"),
+            (409, "It cannot be done there, or the process does not let this one do so"),
+            (503, "It does not answer"),
+        ])
+    }
+}
+
+/// Refusals of a route, by their status.
+pub fn problems(all: &[(u16, &str)]) -> BTreeMap<String, RefOr<utoipa::openapi::Response>> {
+    let problem = || ContentBuilder::new().schema(Some(Ref::from_schema_name("Problem"))).build();
+    let response =
+        |why: &str| ResponseBuilder::new().description(why).content("application/json", problem()).build();
+    all.iter().map(|(status, why)| (status.to_string(), response(why).into())).collect()
 }
 
 /// A number without a fraction, however it is written: to JSON Schema 5.0 is one.
@@ -189,6 +252,21 @@ pub fn whole<'de, D: Deserializer<'de>, T: TryFrom<u64>>(from: D) -> Result<T, D
 
 #[cfg(test)]
 mod tests {
+    #[test]
+    fn in_whose_name_it_is_asked_is_one_word() {
+        let said = |value: &str| {
+            let mut headers = axum::http::HeaderMap::new();
+            headers.insert("forwarded", value.parse().unwrap());
+            super::forwarded(&headers)
+        };
+        assert_eq!(said("for=\"[2001:db8::1]:4711\";by=x").as_deref(), Some("[2001:db8::1]:4711"));
+        assert_eq!(said("For=_uid-0, for=192.0.2.1").as_deref(), Some("_uid-0"));
+        for none in ["", "by=x", "for=", "for=\"a b\"", "for=<img>"] {
+            assert_eq!(said(none), None, "{none}");
+        }
+        assert_eq!(said(&format!("for={}", "a".repeat(500))).map(|word| word.len()), Some(64));
+    }
+
     #[test]
     fn a_whole_number_may_be_written_with_a_point() {
         fn read<T: TryFrom<u64>>(text: &str) -> Option<T> {

@@ -2,7 +2,9 @@
 
 use crate::stream::{TlsStream, Transport};
 use crate::{Error, Side};
-use openssl::ssl::{Ssl, SslContextBuilder, SslMethod, SslMode, SslOptions, SslSessionCacheMode, SslVersion};
+use openssl::ssl::{
+    Ssl, SslContextBuilder, SslMethod, SslMode, SslOptions, SslRef, SslSessionCacheMode, SslVersion,
+};
 use openssl::x509::X509VerifyResult;
 use std::pin::Pin;
 use std::time::Duration;
@@ -63,22 +65,23 @@ where
     match outcome.await {
         Ok(Ok(())) => Ok(TlsStream(tls)),
         Ok(Err(error)) => {
-            let error = match Error::from_handshake(error) {
-                // Which of its dates, names and authorities it was: "verify failed" leads nobody to it.
-                Error::Certificate(text) => {
-                    let found = tls.ssl().verify_result();
-                    let why =
-                        if found == X509VerifyResult::OK { text } else { found.error_string().to_owned() };
-                    Error::Certificate(why)
-                }
-                other => other,
-            };
+            let error = said(Error::from_handshake(error), tls.ssl());
             if side == Side::Server && matches!(error, Error::Certificate(_) | Error::NoCertificate) {
                 part(&mut tls.get_mut().0).await;
             }
             Err(error)
         }
         Err(_) => Err(Error::Timeout(within)),
+    }
+}
+
+/// Of a certificate that we do not take, what is wrong with it: the library's error says no more than that something is.
+fn said(error: Error, ssl: &SslRef) -> Error {
+    match (error, ssl.verify_result()) {
+        (Error::Certificate(_), found) if found != X509VerifyResult::OK => {
+            Error::Certificate(found.error_string().to_owned())
+        }
+        (error, _) => error,
     }
 }
 

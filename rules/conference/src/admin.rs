@@ -157,7 +157,7 @@ impl Focus {
     }
 
     /// Lets nothing of a member through to the others in a room, on none of its devices, or again what its policy says. It hears them.
-    /// It holds while the room is there, also for a member that comes again.
+    /// It holds while the room is there, also for a member that comes again, and is kept with the room ([`Event::Keep`](crate::Event::Keep)).
     ///
     /// # Errors
     /// No such room, or no such member in it.

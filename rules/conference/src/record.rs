@@ -1,6 +1,6 @@
-//! What outlives the process: a record for each room in which somebody is, and how it is read again.
+//! What outlives the process: a record for each room in which somebody is, or was and is muted, and how it is read again.
 //!
-//! A record names the room, who is in it and what was known of its floors. It holds no keys: whoever is
+//! A record names the room, who is in it, who is muted and what was known of its floors. It holds no keys: whoever is
 //! called back gets new ones. Lines of `name value`, so that an older or newer version can skip what it does
 //! not know.
 
@@ -31,6 +31,7 @@ struct Record {
     next: Option<u16>,
     state: Option<String>,
     invited: Vec<String>,
+    muted: Vec<String>,
     members: Vec<(u16, String, Option<String>, Option<String>)>,
 }
 
@@ -65,6 +66,8 @@ impl Focus {
     fn take_up(&mut self, record: Record) -> Option<String> {
         let confid = record.confid.unwrap_or_else(|| self.name_conference());
         if !self.rooms.contains_key(&record.uri) {
+            // Of rooms that are there for their members alone nothing is kept without one.
+            record.members.first()?;
             let name = record.factory.as_deref()?;
             let (_, factory) = self.factories.iter().find(|(factory, _)| factory == name)?;
             let mut uri = Uri::parse(&record.uri).ok()?;
@@ -84,8 +87,10 @@ impl Focus {
         room.factory = record.factory;
         room.by = record.by;
         room.state = record.state;
-        room.begun = true;
+        // Of one that nobody is in it is kept who is muted, no more.
+        room.begun = !record.members.is_empty();
         room.invited.extend(record.invited);
+        room.muted.extend(record.muted);
         room.set_next_user(record.next.unwrap_or(1));
         let capacity = room.policy.capacity;
         for (user, member, contact, nickname) in record.members.into_iter().take(capacity) {
@@ -146,7 +151,7 @@ impl Focus {
         }
     }
 
-    /// `None` if nobody is in it.
+    /// `None` if nobody is in it, and nobody was who is to stay muted.
     fn record(&self, room: &Room) -> Option<Vec<u8>> {
         let mut members: Vec<(u16, &str, Option<String>, Option<&str>)> = Vec::new();
         for leg in room.legs.iter().filter_map(|id| self.legs.get(id)) {
@@ -162,7 +167,7 @@ impl Focus {
             let contact = lost.contact.as_ref().map(ToString::to_string);
             members.push((lost.user, &lost.member, contact, lost.nickname.as_deref()));
         }
-        if members.is_empty() {
+        if members.is_empty() && (room.muted.is_empty() || room.is_over() || room.outgoing) {
             return None;
         }
         let mut text = format!("{HEAD}\nuri {}\n", room.key);
@@ -178,6 +183,9 @@ impl Focus {
         put("state", room.state.as_deref());
         for invited in &room.invited {
             put("invited", Some(invited));
+        }
+        for muted in &room.muted {
+            put("muted", Some(muted));
         }
         members.sort_unstable();
         for (user, member, contact, nickname) in members {
@@ -206,6 +214,7 @@ impl Record {
                 "next" => record.next = value.parse().ok(),
                 "state" => record.state = Some(value.to_owned()),
                 "invited" => record.invited.push(value.to_owned()),
+                "muted" => record.muted.push(value.to_owned()),
                 "member" => {
                     let (user, member) = value.split_once(' ')?;
                     let user = user.parse().ok().filter(|user| *user != 0)?;

@@ -391,6 +391,8 @@ impl Focus {
             }
             let fixed = room.fixed;
             room.closing = false;
+            // What was decided in it ends with it.
+            room.muted.clear();
             if !fixed {
                 self.rooms.remove(key);
             }

@@ -171,6 +171,56 @@ fn a_focus_that_starts_again_takes_up_its_rooms() {
     assert!(lefts(&net).is_empty());
 }
 
+/// What the media server lets through of a member.
+fn speaks(net: &Net, who: &str) -> bool {
+    matches!(net.mrfps[0].endpoint(&member(who), true).medium, Medium::Msrp { speak: true, .. })
+}
+
+fn started_again(net: &mut Net) {
+    net.focus = None;
+    net.pass(Duration::from_secs(5));
+    net.start(config(1));
+    let records = net.records.clone();
+    assert_eq!(net.admin(|focus, now, wall| focus.restore(now, wall, records)), 0);
+    net.pass(Duration::from_secs(30));
+}
+
+#[test]
+fn who_was_muted_is_muted_after_a_start() {
+    let mut net = Net::with(config(1));
+    let mute = |net: &mut Net, who: &str, muted| {
+        net.admin(|focus, now, wall| focus.mute(now, wall, TEAM, &member(who), muted)).unwrap();
+    };
+    net.enter("alice", TEAM);
+    net.enter("bob", TEAM);
+    mute(&mut net, "alice", true);
+    net.pass(Duration::from_secs(1));
+    started_again(&mut net);
+    assert_eq!(net.members(TEAM), [(member("alice"), "in"), (member("bob"), "in")]);
+    assert!(!speaks(&net, "alice") && speaks(&net, "bob"));
+    // A member that has left is muted when it comes again, even if nobody was in the room meanwhile.
+    for who in ["alice", "bob"] {
+        net.admin(|focus, now, wall| focus.kick(now, wall, TEAM, &member(who))).unwrap();
+    }
+    net.pass(Duration::from_secs(5));
+    assert!(net.members(TEAM).is_empty() && net.records.len() == 1, "{:?}", net.records);
+    started_again(&mut net);
+    assert!(net.members(TEAM).is_empty());
+    net.enter("alice", TEAM);
+    assert!(!speaks(&net, "alice") && net.focus().room(TEAM).unwrap().members[0].muted);
+    mute(&mut net, "alice", false);
+    net.pass(Duration::from_secs(1));
+    started_again(&mut net);
+    assert!(speaks(&net, "alice"));
+    // The room's end is the end of it.
+    mute(&mut net, "alice", true);
+    net.admin(|focus, now, wall| focus.close(now, wall, TEAM)).unwrap();
+    net.pass(Duration::from_secs(5));
+    assert!(net.records.is_empty(), "{:?}", net.records);
+    net.enter("alice", TEAM);
+    assert!(speaks(&net, "alice"));
+}
+
 #[test]
 fn records_that_are_none_do_no_harm() {
     let mut net = Net::new();
@@ -179,9 +229,14 @@ fn records_that_are_none_do_no_harm() {
         ("b".to_owned(), vec![0xff, 0xfe]),
         ("c".to_owned(), b"carnet-room 1\nuri sip:gone@conf.example\nmember 1 sip:x@y\n".to_vec()),
         ("d".to_owned(), b"carnet-room 1\nuri sip:g@conf.example\nfactory sip:no@conf.example\n".to_vec()),
+        // One that is there for its members, without any.
+        (
+            "e".to_owned(),
+            format!("carnet-room 1\nuri sip:g@conf.example\nfactory {FACTORY}\nmuted sip:x@y\n").into_bytes(),
+        ),
     ];
     let skipped = net.admin(|focus, now, wall| focus.restore(now, wall, records));
-    assert_eq!((skipped, net.focus().rooms().len()), (4, 1));
+    assert_eq!((skipped, net.focus().rooms().len()), (5, 1));
 }
 
 #[test]

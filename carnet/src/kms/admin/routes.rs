@@ -7,7 +7,7 @@ use super::commands::{
 };
 use super::trail;
 use crate::web::Caller;
-use crate::web::answer::{Answer, Asked, Failure, Given, Named, Problem, limit, number};
+use crate::web::answer::{Answer, Asked, Failure, Given, Named, OfBody, Problem, limit, number, problems};
 use axum::extract::{DefaultBodyLimit, Request, State};
 use axum::http::{Method, StatusCode};
 use axum::middleware::{Next, from_fn};
@@ -16,9 +16,11 @@ use axum::{Extension, Json};
 use carnet_mikey::Identity;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use tokio::sync::Semaphore;
-use utoipa::{IntoParams, ToSchema};
+use utoipa::openapi::RefOr;
+use utoipa::{IntoParams, IntoResponses, ToSchema};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
@@ -29,6 +31,19 @@ const MOST_LOOKED_AT: usize = 10_000;
 
 /// The service of the process, if it has one.
 type Kms = Option<Arc<Service>>;
+
+/// How the service refuses, for the document.
+struct OfService;
+
+impl IntoResponses for OfService {
+    fn responses() -> BTreeMap<String, RefOr<utoipa::openapi::Response>> {
+        problems(&[
+            (400, "A name in the path or a parameter cannot be"),
+            (404, "No key management service runs here, or there is no such thing in it"),
+            (503, "The disk would not"),
+        ])
+    }
+}
 
 /// All routes, with what describes them.
 pub fn routes<S: Clone + Send + Sync + 'static>(service: Kms) -> OpenApiRouter<S> {
@@ -89,23 +104,23 @@ async fn carry_out(kms: Kms, command: Command) -> Answer<Json<Value>> {
 
 #[derive(Deserialize, IntoParams)]
 #[into_params(parameter_in = Query)]
-struct UsersFrom {
+pub struct UsersFrom {
     /// Where to go on: `next` of the page before.
-    after: Option<String>,
+    pub after: Option<String>,
     /// Users of the page, 1 to 1000; usually 100.
     #[param(minimum = 1, maximum = 1000)]
-    limit: Option<usize>,
+    pub limit: Option<usize>,
     /// Only users with that in their name or an identity, whatever the case.
-    q: Option<String>,
+    pub q: Option<String>,
 }
 
 /// A page of users.
 #[derive(Serialize, ToSchema)]
-struct UserPage {
+pub struct UserPage {
     /// Each with `name`, `identities`, `revoked` and `tickets_not_before`. No keys.
     users: Vec<Value>,
     /// How many there are altogether.
-    total: usize,
+    pub total: usize,
     /// Goes into `after` for the next page; absent where there is none. With `q` a page may be short, or empty, and not the last.
     #[serde(skip_serializing_if = "Option::is_none")]
     next: Option<String>,
@@ -115,9 +130,9 @@ struct UserPage {
 #[utoipa::path(get, path = "/api/v1/kms/users", tag = "kms", params(UsersFrom), responses(
     (status = 200, description = "A page", body = UserPage),
     (status = 400, description = "Parameters that cannot be", body = Problem),
-    (status = 404, description = "No key management service runs here", body = Problem),
+    OfService,
 ))]
-async fn users(
+pub async fn users(
     State(kms): State<Kms>,
     Asked(UsersFrom { after, limit: wanted, q }): Asked<UsersFrom>,
 ) -> Answer<Json<UserPage>> {
@@ -163,13 +178,9 @@ struct Added {
 /// Adds users, all or none. Their keys are made by whoever adds them, and are not told again.
 #[utoipa::path(post, path = "/api/v1/kms/users", tag = "kms", request_body = NewUsers, responses(
     (status = 201, description = "They are added", body = Added),
-    (status = 400, description = "The body cannot be read", body = Problem),
-    (status = 404, description = "No key management service runs here", body = Problem),
     (status = 409, description = "A name or an identity is taken; a name, identity or key cannot be", body = Problem),
-    (status = 413, description = "The body is too large", body = Problem),
-    (status = 415, description = "The body is not JSON", body = Problem),
-    (status = 422, description = "The body is not what it has to be", body = Problem),
-    (status = 503, description = "The disk would not", body = Problem),
+    OfService,
+    OfBody,
 ))]
 async fn add_users(
     State(kms): State<Kms>,
@@ -183,8 +194,7 @@ async fn add_users(
 #[utoipa::path(get, path = "/api/v1/kms/users/{name}", tag = "kms",
     params(("name" = String, Path, description = "The name of its key")), responses(
     (status = 200, description = "As in the list", body = Value),
-    (status = 400, description = "That is no name", body = Problem),
-    (status = 404, description = "There is no such user", body = Problem),
+    OfService,
 ))]
 async fn user(State(kms): State<Kms>, Named(name): Named<String>) -> Answer<Json<Value>> {
     with(kms, move |service| {
@@ -196,23 +206,19 @@ async fn user(State(kms): State<Kms>, Named(name): Named<String>) -> Answer<Json
 /// What becomes of a user.
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
-struct Change {
+pub struct Change {
     /// Revoked: it gets no tickets and opens none, and its own open no more.
-    revoked: bool,
+    pub revoked: bool,
 }
 
 /// Revokes a user, or takes that back.
 #[utoipa::path(patch, path = "/api/v1/kms/users/{name}", tag = "kms", request_body = Change,
     params(("name" = String, Path, description = "The name of its key")), responses(
     (status = 200, description = "`name` and `revoked` as it is now", body = Value),
-    (status = 400, description = "The body cannot be read, or that is no name", body = Problem),
-    (status = 404, description = "There is no such user", body = Problem),
-    (status = 413, description = "The body is too large", body = Problem),
-    (status = 415, description = "The body is not JSON", body = Problem),
-    (status = 422, description = "The body is not what it has to be", body = Problem),
-    (status = 503, description = "The disk would not", body = Problem),
+    OfService,
+    OfBody,
 ))]
-async fn change_user(
+pub async fn change_user(
     State(kms): State<Kms>,
     Named(name): Named<String>,
     Given(Change { revoked }): Given<Change>,
@@ -224,9 +230,7 @@ async fn change_user(
 #[utoipa::path(delete, path = "/api/v1/kms/users/{name}", tag = "kms",
     params(("name" = String, Path, description = "The name of its key")), responses(
     (status = 200, description = "It is removed", body = Value),
-    (status = 400, description = "That is no name", body = Problem),
-    (status = 404, description = "There is no such user", body = Problem),
-    (status = 503, description = "The disk would not", body = Problem),
+    OfService,
 ))]
 async fn remove_user(State(kms): State<Kms>, Named(name): Named<String>) -> Answer<Json<Value>> {
     carry_out(kms, Command::UserRemove { names: vec![name] }).await
@@ -258,7 +262,7 @@ struct GroupPage {
 #[utoipa::path(get, path = "/api/v1/kms/groups", tag = "kms", params(GroupsFrom), responses(
     (status = 200, description = "A page", body = GroupPage),
     (status = 400, description = "Parameters that cannot be", body = Problem),
-    (status = 404, description = "No key management service runs here, or `after` is no group", body = Problem),
+    OfService,
 ))]
 async fn groups(
     State(kms): State<Kms>,
@@ -293,13 +297,9 @@ struct Members {
 #[utoipa::path(put, path = "/api/v1/kms/groups/{identity}", tag = "kms", request_body = Members,
     params(("identity" = String, Path, description = "What is called")), responses(
     (status = 200, description = "The group", body = Value),
-    (status = 400, description = "The body cannot be read", body = Problem),
-    (status = 404, description = "No key management service runs here", body = Problem),
     (status = 409, description = "The identity is somebody's, or cannot be", body = Problem),
-    (status = 413, description = "The body is too large", body = Problem),
-    (status = 415, description = "The body is not JSON", body = Problem),
-    (status = 422, description = "The body is not what it has to be", body = Problem),
-    (status = 503, description = "The disk would not", body = Problem),
+    OfService,
+    OfBody,
 ))]
 async fn put_group(
     State(kms): State<Kms>,
@@ -313,9 +313,7 @@ async fn put_group(
 #[utoipa::path(delete, path = "/api/v1/kms/groups/{identity}", tag = "kms",
     params(("identity" = String, Path, description = "What is called")), responses(
     (status = 200, description = "It is removed", body = Value),
-    (status = 400, description = "That is no identity", body = Problem),
-    (status = 404, description = "There is no such group", body = Problem),
-    (status = 503, description = "The disk would not", body = Problem),
+    OfService,
 ))]
 async fn remove_group(State(kms): State<Kms>, Named(identity): Named<String>) -> Answer<Json<Value>> {
     carry_out(kms, Command::GroupRemove { identity }).await
@@ -334,8 +332,7 @@ struct Policy {
 /// The rules who may call whom.
 #[utoipa::path(get, path = "/api/v1/kms/policy", tag = "kms", responses(
     (status = 200, description = "`rules` in order, and `otherwise`", body = Value),
-    (status = 404, description = "No key management service runs here", body = Problem),
-    (status = 503, description = "The disk would not", body = Problem),
+    OfService,
 ))]
 async fn policy(State(kms): State<Kms>) -> Answer<Json<Value>> {
     carry_out(kms, Command::PolicyShow).await
@@ -344,13 +341,9 @@ async fn policy(State(kms): State<Kms>) -> Answer<Json<Value>> {
 /// Replaces the rules.
 #[utoipa::path(put, path = "/api/v1/kms/policy", tag = "kms", request_body = Policy, responses(
     (status = 200, description = "The rules as they are now", body = Value),
-    (status = 400, description = "The body cannot be read", body = Problem),
-    (status = 404, description = "No key management service runs here", body = Problem),
     (status = 409, description = "A pattern cannot be, or there are too many", body = Problem),
-    (status = 413, description = "The body is too large", body = Problem),
-    (status = 415, description = "The body is not JSON", body = Problem),
-    (status = 422, description = "The body is not what it has to be", body = Problem),
-    (status = 503, description = "The disk would not", body = Problem),
+    OfService,
+    OfBody,
 ))]
 async fn put_policy(
     State(kms): State<Kms>,
@@ -361,20 +354,20 @@ async fn put_policy(
 
 #[derive(Deserialize, IntoParams)]
 #[into_params(parameter_in = Query)]
-struct TicketsFrom {
+pub struct TicketsFrom {
     /// Where to go on: `next` of the page before.
     #[param(maximum = 9_007_199_254_740_991_u64)]
-    before: Option<u64>,
+    pub before: Option<u64>,
     /// Tickets of the page, 1 to 1000; usually 100.
     #[param(minimum = 1, maximum = 1000)]
-    limit: Option<usize>,
+    pub limit: Option<usize>,
     /// Only those issued to this user.
-    user: Option<String>,
+    pub user: Option<String>,
 }
 
 /// A page of tickets.
 #[derive(Serialize, ToSchema)]
-struct TicketPage {
+pub struct TicketPage {
     /// Each with its `number` in the trail, `ticket` (SHA-256), `issued`, `expires`, `expired`, `revoked`, `user`, `initiator`, `responders`.
     tickets: Vec<Value>,
     /// Goes into `before` for the next page; absent where there is none. With `user` a page may be short, or empty, and not the last.
@@ -386,10 +379,9 @@ struct TicketPage {
 #[utoipa::path(get, path = "/api/v1/kms/tickets", tag = "kms", params(TicketsFrom), responses(
     (status = 200, description = "A page", body = TicketPage),
     (status = 400, description = "Parameters that cannot be", body = Problem),
-    (status = 404, description = "No key management service runs here", body = Problem),
-    (status = 503, description = "The disk would not", body = Problem),
+    OfService,
 ))]
-async fn tickets(
+pub async fn tickets(
     State(kms): State<Kms>,
     Asked(TicketsFrom { before, limit: wanted, user }): Asked<TicketsFrom>,
 ) -> Answer<Json<TicketPage>> {
@@ -405,10 +397,9 @@ async fn tickets(
 #[utoipa::path(get, path = "/api/v1/kms/tickets/{ticket}", tag = "kms",
     params(("ticket" = String, Path, description = "At least the first 16 letters of its SHA-256")), responses(
     (status = 200, description = "As in the list", body = Value),
-    (status = 400, description = "That is no name", body = Problem),
-    (status = 404, description = "There is no such ticket in the newest million records", body = Problem),
     (status = 409, description = "That cannot be the name of a ticket, or is that of several", body = Problem),
-    (status = 503, description = "The disk would not", body = Problem),
+    OfService,
+    (status = 404, description = "There is no such ticket in the newest million records", body = Problem),
 ))]
 async fn ticket(State(kms): State<Kms>, Named(name): Named<String>) -> Answer<Json<Value>> {
     with(kms, move |service| trail::one(service, &name)).await
@@ -418,12 +409,11 @@ async fn ticket(State(kms): State<Kms>, Named(name): Named<String>) -> Answer<Js
 #[utoipa::path(delete, path = "/api/v1/kms/tickets/{ticket}", tag = "kms",
     params(("ticket" = String, Path, description = "At least the first 16 letters of its SHA-256")), responses(
     (status = 200, description = "As in the list, and `remembered_until`: when the revocation is forgotten, with the ticket expired", body = Value),
-    (status = 400, description = "That is no name", body = Problem),
-    (status = 404, description = "There is no such ticket in the newest million records", body = Problem),
     (status = 409, description = "It has expired; that cannot be the name of a ticket, or is that of several; or there are as many revoked ones as there may be", body = Problem),
-    (status = 503, description = "The disk would not", body = Problem),
+    OfService,
+    (status = 404, description = "There is no such ticket in the newest million records", body = Problem),
 ))]
-async fn revoke_ticket(
+pub async fn revoke_ticket(
     State(kms): State<Kms>,
     Extension(by): Extension<Caller>,
     Named(ticket): Named<String>,
@@ -434,22 +424,21 @@ async fn revoke_ticket(
 /// Whose tickets.
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
-struct Whose {
+pub struct Whose {
     /// Those issued to this user; everybody's if absent.
-    user: Option<String>,
+    pub user: Option<String>,
 }
 
 /// Makes tickets issued so far useless: they open no more.
 #[utoipa::path(post, path = "/api/v1/kms/tickets/revoke", tag = "kms", request_body = Whose, responses(
     (status = 200, description = "`before`: issued before then, `user`", body = Value),
-    (status = 400, description = "The body cannot be read", body = Problem),
-    (status = 404, description = "There is no such user", body = Problem),
-    (status = 413, description = "The body is too large", body = Problem),
-    (status = 415, description = "The body is not JSON", body = Problem),
-    (status = 422, description = "The body is not what it has to be", body = Problem),
-    (status = 503, description = "The disk would not", body = Problem),
+    OfService,
+    OfBody,
 ))]
-async fn revoke_tickets(State(kms): State<Kms>, Given(Whose { user }): Given<Whose>) -> Answer<Json<Value>> {
+pub async fn revoke_tickets(
+    State(kms): State<Kms>,
+    Given(Whose { user }): Given<Whose>,
+) -> Answer<Json<Value>> {
     carry_out(kms, Command::RevokeTickets { user }).await
 }
 
@@ -468,8 +457,7 @@ struct AuditFrom {
 #[utoipa::path(get, path = "/api/v1/kms/audit", tag = "kms", params(AuditFrom), responses(
     (status = 200, description = "`records`, and `last`: the number of the newest there is", body = Value),
     (status = 400, description = "Parameters that cannot be", body = Problem),
-    (status = 404, description = "No key management service runs here", body = Problem),
-    (status = 503, description = "The disk would not", body = Problem),
+    OfService,
 ))]
 async fn audit(
     State(kms): State<Kms>,
@@ -482,8 +470,7 @@ async fn audit(
 /// Makes a new ticket key. Tickets sealed with the old one open until they expire.
 #[utoipa::path(post, path = "/api/v1/kms/keys", tag = "kms", responses(
     (status = 201, description = "`key`: its name; `older`: how many are kept", body = Value),
-    (status = 404, description = "No key management service runs here", body = Problem),
-    (status = 503, description = "The disk would not", body = Problem),
+    OfService,
 ))]
 async fn rotate(State(kms): State<Kms>) -> Answer<(StatusCode, Json<Value>)> {
     Ok((StatusCode::CREATED, carry_out(kms, Command::Rotate).await?))

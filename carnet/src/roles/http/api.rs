@@ -3,7 +3,7 @@
 //! Lists come in pages: `limit` (at most 1000) and where to go on. What is wrong is told as `{"error": …}` with the status that
 //! says whose fault it was.
 
-mod rooms;
+pub(super) mod rooms;
 mod service;
 mod sessions;
 
@@ -14,7 +14,7 @@ use super::super::history::{Shown, members};
 use super::super::question::Ask;
 use super::{Desk, drain, ladder, network};
 use crate::roles::Watch;
-use crate::web::answer::{self, Answer, Asked, Failure, Given, Named, Problem};
+use crate::web::answer::{self, Answer, Asked, Failure, Given, Named, OfBody, OfRole, Problem};
 use axum::Json;
 use axum::extract::State;
 use axum::http::StatusCode;
@@ -42,6 +42,7 @@ const MOST_READERS: usize = 64;
         description = "Administration of a running process: what its roles hold, sessions, rooms, the log, live events.",
         license(name = "MIT OR Apache-2.0")
     ),
+    components(schemas(answer::Problem)),
     tags(
         (name = "roles", description = "Borders, gateways and conference servers of the process"),
         (name = "sessions", description = "Calls of borders and steered gateways"),
@@ -81,6 +82,18 @@ pub(super) fn routes() -> OpenApiRouter<Arc<Desk>> {
         .routes(routes!(network::calls::sessions))
         .routes(routes!(network::calls::call))
         .routes(routes!(network::calls::ladder))
+        .routes(routes!(network::charts::history))
+        .routes(routes!(network::rooms::rooms))
+        .routes(routes!(network::rooms::room, network::rooms::close))
+        .routes(routes!(network::rooms::invite))
+        .routes(routes!(network::rooms::kick, network::rooms::mute))
+        .routes(routes!(network::rooms::decide))
+        .routes(routes!(network::keys::services))
+        .routes(routes!(network::keys::users))
+        .routes(routes!(network::keys::change_user))
+        .routes(routes!(network::keys::tickets))
+        .routes(routes!(network::keys::revoke_ticket))
+        .routes(routes!(network::keys::revoke_tickets))
         .routes(routes!(network::act::avoid))
         .routes(routes!(network::act::drain, network::act::undrain))
 }
@@ -171,11 +184,8 @@ async fn log() -> Answer<Json<LogLevel>> {
 /// Logs more, or less, from now on. The file is not changed.
 #[utoipa::path(put, path = "/api/v1/log", tag = "process", request_body = LogLevel, responses(
     (status = 200, description = "The filter as it is now", body = LogLevel),
-    (status = 400, description = "The filter or the body cannot be read", body = Problem),
     (status = 409, description = "There is no log", body = Problem),
-    (status = 413, description = "The body is too large", body = Problem),
-    (status = 415, description = "The body is not JSON", body = Problem),
-    (status = 422, description = "The body is not what it has to be", body = Problem),
+    OfBody,
 ))]
 async fn set_log(Given(wanted): Given<LogLevel>) -> Answer<Json<LogLevel>> {
     if !is_filter(&wanted.level) {
@@ -299,7 +309,7 @@ struct HistoryFrom {
 
 /// The last hour in steps of five seconds: sessions in progress, and what happened, a second.
 #[utoipa::path(get, path = "/api/v1/history", tag = "process", params(HistoryFrom), responses(
-    (status = 200, description = "Columns of equal length: `at` (milliseconds since 1970), `live`, and those of `rates`; `octets` counts media that was given back, `relayed` what loops of gateways relay, as they do, `carried` what passes in the kernel, both ways", body = Value),
+    (status = 200, description = "Columns of equal length: `at` (milliseconds since 1970, by the clock that says `now`), `live`, and those of `rates`; `octets` counts media that was given back, `relayed` what loops of gateways relay, as they do, `carried` what passes in the kernel, both ways", body = Value),
     (status = 400, description = "Parameters that cannot be", body = Problem),
 ))]
 async fn history(
@@ -307,5 +317,5 @@ async fn history(
     Asked(HistoryFrom { after }): Asked<HistoryFrom>,
 ) -> Answer<Json<Value>> {
     answer::number("after", Some(after))?;
-    Ok(Json(desk.watch.history.since(after)))
+    Ok(Json(network::charts::with_clock(desk.watch.history.since(after))))
 }

@@ -2,7 +2,7 @@
 //! The log has a line of its own for it (`administration`).
 
 use super::Desk;
-use crate::web::Caller;
+use crate::web::{Caller, answer};
 use axum::extract::{Request, State};
 use axum::http::Method;
 use axum::middleware::Next;
@@ -21,6 +21,8 @@ carnet_event::declare! {
         Done {
             /// Who: an address, or a user of the host.
             who: String,
+            /// In whose name, where another process asks for somebody, as that process says it (`Forwarded`, RFC 7239).
+            forwarded: Option<String>,
             /// Method of the request.
             method: String,
             /// What was asked for.
@@ -57,8 +59,15 @@ pub(super) async fn tell(State(desk): State<Arc<Desk>>, request: Request, next: 
         Method::POST | Method::PUT | Method::PATCH | Method::DELETE | Method::OPTIONS
     );
     let method = if known { request.method().to_string() } else { "other".to_owned() };
+    let forwarded = answer::forwarded(request.headers());
     let path = request.uri().path().escape_debug().take(MOST).collect();
     let response = next.run(request).await;
-    desk.watch.administered(&Event::Done { who, method, path, status: response.status().as_u16() });
+    desk.watch.administered(&Event::Done {
+        who,
+        forwarded,
+        method,
+        path,
+        status: response.status().as_u16(),
+    });
     response
 }

@@ -6,7 +6,7 @@
 use super::Desk;
 use super::api::ask;
 use crate::roles::question::Ask;
-use crate::web::answer::{Answer, Failure, Given, Problem};
+use crate::web::answer::{Answer, Failure, Given, OfBody, Problem};
 use axum::Json;
 use axum::extract::State;
 use axum::http::StatusCode;
@@ -103,11 +103,8 @@ pub(super) async fn state(State(desk): State<Arc<Desk>>) -> Json<Drained> {
 /// it gives another time.
 #[utoipa::path(post, path = "/api/v1/drain", tag = "process", request_body = Grace, responses(
     (status = 202, description = "It drains"),
-    (status = 400, description = "The body cannot be read, or that is too long", body = Problem),
     (status = 409, description = "It ends already", body = Problem),
-    (status = 413, description = "The body is too large", body = Problem),
-    (status = 415, description = "The body is not JSON", body = Problem),
-    (status = 422, description = "The body is not what it has to be", body = Problem),
+    OfBody,
 ))]
 pub(super) async fn begin(
     State(desk): State<Arc<Desk>>,

@@ -68,6 +68,8 @@ struct Desk {
     network: network::Network,
     /// Certificates that are shown: where in the file, and in which.
     certificates: RwLock<Vec<(String, PathBuf)>>,
+    /// The key management service of this one.
+    keys: Option<Arc<kms::Service>>,
 }
 
 /// What who asks may do.
@@ -111,9 +113,18 @@ pub(super) fn start(
     let network = network::Network::new(&admin.nodes).map_err(fail)?;
     let health = health::Health::default();
     let certificates = RwLock::new(certificate::dated(config));
-    let desk = Arc::new(Desk { answering, watch, draining, health, words, process, network, certificates });
-    let mut open: Vec<Open> =
-        desk.network.start(&desk.watch).into_iter().map(|task| Open { task, _place: None }).collect();
+    let desk = Arc::new(Desk {
+        answering,
+        watch,
+        draining,
+        health,
+        words,
+        process,
+        network,
+        certificates,
+        keys: keys.clone(),
+    });
+    let mut open = vec![Open { task: desk.network.start(&desk.watch), _place: None }];
     for file in ["token-file", "read-token-file"] {
         let held = desk.clone();
         renewals.add(&["admin", file], move |config| {
@@ -124,6 +135,12 @@ pub(super) fn start(
             })))
         });
     }
+    let held = desk.clone();
+    renewals.add(&["admin", "nodes"], move |config| {
+        let nodes = config.admin.as_ref().map_or(&[][..], |admin| &admin.as_ref().nodes);
+        let (peers, held) = (held.network.prepare(nodes)?, held.clone());
+        Ok(Ready::Now(Box::new(move || held.network.renew(peers))))
+    });
     let held = desk.clone();
     renewals.add(&[], move |config| {
         let (held, roles) = (held.clone(), process::Facts::roles(config));

@@ -12,7 +12,9 @@ pub(super) type Checked = Result<(), Complaint>;
 /// The first thing that would keep this configuration from working.
 pub(super) fn check(config: &Config) -> Checked {
     let empty = config.border.is_empty() && config.gateway.is_empty() && config.conference.is_empty();
-    if empty && config.kms.is_none() {
+    // One that asks others and shows them has enough to do.
+    let asks = config.admin.as_ref().is_some_and(|admin| !admin.as_ref().nodes.is_empty());
+    if empty && config.kms.is_none() && !asks {
         return Err(Complaint::new(0..0, "the file starts nothing")
             .help("add a [border.NAME], [conference.NAME], [gateway.NAME] or [kms] section"));
     }

@@ -295,6 +295,11 @@ fn the_engine_of_a_gateway_is_chosen_and_what_cannot_be_is_pointed_at() {
 #[test]
 fn an_empty_file_starts_nothing() {
     assert!(complaint("").0.contains("starts nothing"));
+    let admin = "[admin]\nlisten = \"127.0.0.1:9460\"\n";
+    assert!(complaint(admin).0.contains("starts nothing"));
+    // One that shows others has something to do.
+    let nodes = format!("{admin}[[admin.nodes]]\nname = \"gw\"\nurl = \"unix:/run/gw.sock\"\n");
+    assert!(super::parse("carnet.toml", nodes, std::path::Path::new("/")).is_ok());
 }
 
 #[test]

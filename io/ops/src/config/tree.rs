@@ -10,7 +10,7 @@ use std::fmt;
 /// One setting that is another, is new, or is gone.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Difference {
-    /// The names that lead to it from the top; an index is the name of an element of an array of tables.
+    /// The names that lead to it from the top; an element of an array of tables has its [`element`] for a name.
     pub path: Vec<String>,
     /// What it was, if it was there.
     pub old: Option<Value>,
@@ -66,13 +66,10 @@ fn compare(path: &mut Vec<String>, old: Option<&Value>, new: Option<&Value>, fou
         // A section that came or went, setting by setting.
         (Value::Object(a), Value::Null) => members(path, a, &empty, found),
         (Value::Null, Value::Object(b)) => members(path, &empty, b, found),
-        (Value::Array(a), Value::Array(b)) if tables(a) || tables(b) => {
-            for index in 0..a.len().max(b.len()) {
-                path.push(index.to_string());
-                compare(path, a.get(index), b.get(index), found);
-                path.pop();
-            }
-        }
+        (Value::Array(a), Value::Array(b)) if tables(a) || tables(b) => elements(path, a, b, found),
+        // Tables that have names, the first of them or the last.
+        (Value::Array(a), Value::Null) if named(a) => elements(path, a, &[], found),
+        (Value::Null, Value::Array(b)) if named(b) => elements(path, &[], b, found),
         _ => found.push(Difference { path: path.clone(), old: old.cloned(), new: new.cloned() }),
     }
 }
@@ -88,6 +85,36 @@ fn members(
         compare(path, a.get(name), b.get(name), found);
         path.pop();
     }
+}
+
+fn elements(path: &mut Vec<String>, a: &[Value], b: &[Value], found: &mut Vec<Difference>) {
+    let names = |list: &[Value]| (0..list.len()).map(|index| element(list, index)).collect::<Vec<_>>();
+    let (of_a, of_b) = (names(a), names(b));
+    let at = |names: &[String], list: &[Value], name: &String| {
+        names.iter().position(|known| known == name).and_then(|place| list.get(place).cloned())
+    };
+    for name in of_a.iter().chain(of_b.iter().filter(|name| !of_a.contains(name))) {
+        path.push(name.clone());
+        compare(path, at(&of_a, a, name).as_ref(), at(&of_b, b, name).as_ref(), found);
+        path.pop();
+    }
+}
+
+/// What an element of an array of tables is called: by its `name` where each has one of its own, so that one that goes leaves the
+/// others as they are; otherwise by its index.
+#[must_use]
+pub fn element(list: &[Value], index: usize) -> String {
+    let name = list.get(index).filter(|_| named(list)).and_then(name_of);
+    name.map_or_else(|| index.to_string(), str::to_owned)
+}
+
+fn name_of(element: &Value) -> Option<&str> {
+    element.get("name").and_then(Value::as_str)
+}
+
+fn named(list: &[Value]) -> bool {
+    let names: std::collections::BTreeSet<_> = list.iter().filter_map(name_of).collect();
+    !list.is_empty() && names.len() == list.len()
 }
 
 fn tables(elements: &[Value]) -> bool {
@@ -173,6 +200,27 @@ mod tests {
         let tree = config.tree().unwrap();
         let again = super::super::parse("again", text(&tree).unwrap(), std::path::Path::new("/")).unwrap();
         assert_eq!(again.tree().unwrap(), tree);
+    }
+
+    #[test]
+    fn tables_with_names_are_told_apart_by_them() {
+        let node = |name: &str, url: &str| json!({ "name": name, "url": url });
+        let list = |all: &[Value]| json!({ "nodes": all });
+        let (a, b, c) = (node("a", "1"), node("b", "2"), node("c", "3"));
+        let said = |old: &Value, new: &Value| {
+            let mut tree = old.clone();
+            let found = differences(old, new);
+            found.iter().for_each(|difference| take_over(&mut tree, new, &difference.path));
+            assert_eq!(&tree, new);
+            found.iter().map(|difference| Path(&difference.path).to_string()).collect::<Vec<_>>()
+        };
+        // The first goes: the others have not changed.
+        let (all, two) = (list(&[a.clone(), b.clone(), c.clone()]), list(&[b.clone(), c.clone()]));
+        assert_eq!(said(&all, &two), ["nodes.a.name", "nodes.a.url"]);
+        assert_eq!(said(&two, &all), ["nodes.a.name", "nodes.a.url"]);
+        assert_eq!(said(&list(&[a.clone(), node("b", "9")]), &list(&[a.clone(), b])), ["nodes.b.url"]);
+        assert_eq!(said(&json!({}), &list(&[a.clone()])), ["nodes.a.name", "nodes.a.url"]);
+        assert_eq!(said(&list(&[a]), &json!({})), ["nodes.a.name", "nodes.a.url"]);
     }
 
     #[test]

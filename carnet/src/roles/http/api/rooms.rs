@@ -1,10 +1,10 @@
 //! Rooms of conference servers: who is in them, who has their floors, and what an administrator does about it.
 
-use super::{Answer, Ask, Desk, Given, Named, Problem, ask};
+use super::{Answer, Ask, Desk, Given, Named, OfBody, OfRole, Problem, ask};
 use axum::Json;
 use axum::extract::State;
 use carnet_conference::Decision;
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use std::sync::Arc;
 use utoipa::ToSchema;
@@ -12,10 +12,9 @@ use utoipa::ToSchema;
 /// The rooms of the conference servers here.
 #[utoipa::path(get, path = "/api/v1/rooms", tag = "rooms", responses(
     (status = 200, description = "`conferences`, each with its `rooms`", body = Value),
-    (status = 404, description = "No conference server runs here", body = Problem),
-    (status = 503, description = "It does not answer", body = Problem),
+    OfRole,
 ))]
-pub(super) async fn rooms(State(desk): State<Arc<Desk>>) -> Answer<Json<Value>> {
+pub(in crate::roles::http) async fn rooms(State(desk): State<Arc<Desk>>) -> Answer<Json<Value>> {
     ask(&desk, Ask::Rooms).await
 }
 
@@ -23,11 +22,12 @@ pub(super) async fn rooms(State(desk): State<Arc<Desk>>) -> Answer<Json<Value>> 
 #[utoipa::path(get, path = "/api/v1/rooms/{room}", tag = "rooms",
     params(("room" = String, Path, description = "The conference's URI")), responses(
     (status = 200, description = "The room", body = Value),
-    (status = 400, description = "That is no URI", body = Problem),
-    (status = 404, description = "There is no such room", body = Problem),
-    (status = 503, description = "It does not answer", body = Problem),
+    OfRole,
 ))]
-pub(super) async fn room(State(desk): State<Arc<Desk>>, Named(room): Named<String>) -> Answer<Json<Value>> {
+pub(in crate::roles::http) async fn room(
+    State(desk): State<Arc<Desk>>,
+    Named(room): Named<String>,
+) -> Answer<Json<Value>> {
     ask(&desk, Ask::Room { room }).await
 }
 
@@ -35,35 +35,32 @@ pub(super) async fn room(State(desk): State<Arc<Desk>>, Named(room): Named<Strin
 #[utoipa::path(delete, path = "/api/v1/rooms/{room}", tag = "rooms",
     params(("room" = String, Path, description = "The conference's URI")), responses(
     (status = 200, description = "It ends", body = Value),
-    (status = 400, description = "That is no URI", body = Problem),
-    (status = 404, description = "There is no such room", body = Problem),
     (status = 409, description = "It cannot be ended", body = Problem),
-    (status = 503, description = "It does not answer", body = Problem),
+    OfRole,
 ))]
-pub(super) async fn close(State(desk): State<Arc<Desk>>, Named(room): Named<String>) -> Answer<Json<Value>> {
+pub(in crate::roles::http) async fn close(
+    State(desk): State<Arc<Desk>>,
+    Named(room): Named<String>,
+) -> Answer<Json<Value>> {
     ask(&desk, Ask::Close { room }).await
 }
 
 /// Whom.
 #[derive(Deserialize, ToSchema)]
-pub(super) struct Member {
+pub(in crate::roles::http) struct Member {
     /// A SIP URI.
-    uri: String,
+    pub(in crate::roles::http) uri: String,
 }
 
 /// Has somebody called into a room.
 #[utoipa::path(post, path = "/api/v1/rooms/{room}/members", tag = "rooms", request_body = Member,
     params(("room" = String, Path, description = "The conference's URI")), responses(
     (status = 200, description = "It is being called", body = Value),
-    (status = 400, description = "The body cannot be read", body = Problem),
-    (status = 404, description = "There is no such room", body = Problem),
     (status = 409, description = "It cannot be called", body = Problem),
-    (status = 413, description = "The body is too large", body = Problem),
-    (status = 415, description = "The body is not JSON", body = Problem),
-    (status = 422, description = "The body is not what it has to be", body = Problem),
-    (status = 503, description = "It does not answer", body = Problem),
+    OfRole,
+    OfBody,
 ))]
-pub(super) async fn invite(
+pub(in crate::roles::http) async fn invite(
     State(desk): State<Arc<Desk>>,
     Named(room): Named<String>,
     Given(Member { uri }): Given<Member>,
@@ -76,12 +73,10 @@ pub(super) async fn invite(
     ("room" = String, Path, description = "The conference's URI"), ("member" = String, Path, description = "The member's")
 ), responses(
     (status = 200, description = "It is out", body = Value),
-    (status = 400, description = "That is no URI", body = Problem),
-    (status = 404, description = "There is no such room or member", body = Problem),
     (status = 409, description = "It cannot be put out", body = Problem),
-    (status = 503, description = "It does not answer", body = Problem),
+    OfRole,
 ))]
-pub(super) async fn kick(
+pub(in crate::roles::http) async fn kick(
     State(desk): State<Arc<Desk>>,
     Named((room, member)): Named<(String, String)>,
 ) -> Answer<Json<Value>> {
@@ -89,9 +84,9 @@ pub(super) async fn kick(
 }
 
 /// What is decided.
-#[derive(Deserialize, ToSchema, Clone, Copy)]
+#[derive(Deserialize, Serialize, ToSchema, Clone, Copy)]
 #[serde(rename_all = "lowercase")]
-enum ChairAction {
+pub(in crate::roles::http) enum ChairAction {
     /// Who waits gets the floor now.
     Grant,
     /// Who waits does not get it.
@@ -103,12 +98,12 @@ enum ChairAction {
 /// A decision about a floor.
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
-pub(super) struct OfFloor {
+pub(in crate::roles::http) struct OfFloor {
     /// The member's number in the room, as `holders` and `waiting` have it.
     #[schema(maximum = 65535)]
     #[serde(deserialize_with = "crate::web::answer::whole")]
-    user: u16,
-    decision: ChairAction,
+    pub(in crate::roles::http) user: u16,
+    pub(in crate::roles::http) decision: ChairAction,
 }
 
 /// Decides about a floor in the place of its chair: who waits gets it (where no more may have it, who has had it longest loses it) or is
@@ -117,15 +112,11 @@ pub(super) struct OfFloor {
     ("room" = String, Path, description = "The conference's URI"), ("floor" = u16, Path, maximum = 65535, description = "The floor's number")
 ), responses(
     (status = 200, description = "The media server is told", body = Value),
-    (status = 400, description = "The body cannot be read, or that is no name or number", body = Problem),
-    (status = 404, description = "There is no such room, floor or member", body = Problem),
     (status = 409, description = "The member does not wait for it, or does not have it; or there is no media server to tell", body = Problem),
-    (status = 413, description = "The body is too large", body = Problem),
-    (status = 415, description = "The body is not JSON", body = Problem),
-    (status = 422, description = "The body is not what it has to be", body = Problem),
-    (status = 503, description = "It does not answer", body = Problem),
+    OfRole,
+    OfBody,
 ))]
-pub(super) async fn decide(
+pub(in crate::roles::http) async fn decide(
     State(desk): State<Arc<Desk>>,
     Named((room, floor)): Named<(String, u16)>,
     Given(OfFloor { user, decision }): Given<OfFloor>,
@@ -141,25 +132,21 @@ pub(super) async fn decide(
 /// Whether a member is heard.
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
-pub(super) struct Heard {
+pub(in crate::roles::http) struct Heard {
     /// Nothing it sends comes through.
-    muted: bool,
+    pub(in crate::roles::http) muted: bool,
 }
 
-/// Lets nothing of a member through to the others in a room, or again what it says; it hears them either way. It holds while the room and
-/// the process last.
+/// Lets nothing of a member through to the others in a room, or again what it says; it hears them either way. It holds while the room
+/// lasts; with `store`, over a restart of the server too.
 #[utoipa::path(patch, path = "/api/v1/rooms/{room}/members/{member}", tag = "rooms", request_body = Heard, params(
     ("room" = String, Path, description = "The conference's URI"), ("member" = String, Path, description = "The member's")
 ), responses(
     (status = 200, description = "The media server is told", body = Value),
-    (status = 400, description = "The body cannot be read, or that is no URI", body = Problem),
-    (status = 404, description = "There is no such room or member", body = Problem),
-    (status = 413, description = "The body is too large", body = Problem),
-    (status = 415, description = "The body is not JSON", body = Problem),
-    (status = 422, description = "The body is not what it has to be", body = Problem),
-    (status = 503, description = "It does not answer", body = Problem),
+    OfRole,
+    OfBody,
 ))]
-pub(super) async fn mute(
+pub(in crate::roles::http) async fn mute(
     State(desk): State<Arc<Desk>>,
     Named((room, member)): Named<(String, String)>,
     Given(Heard { muted }): Given<Heard>,

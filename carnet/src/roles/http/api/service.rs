@@ -1,6 +1,6 @@
 //! Gateways of a border in and out of service.
 
-use super::{Answer, Ask, Desk, Given, Named, Problem, ask};
+use super::{Answer, Ask, Desk, Given, Named, OfBody, OfRole, ask};
 use axum::Json;
 use axum::extract::State;
 use serde::Deserialize;
@@ -21,12 +21,8 @@ pub(in crate::roles::http) struct Service {
     ("border" = String, Path, description = "The border's name"), ("gateway" = String, Path, description = "The gateway's")
 ), responses(
     (status = 200, description = "`border`, `gateway`, and `avoided` as it is now", body = Value),
-    (status = 400, description = "The body cannot be read, or that is no name", body = Problem),
-    (status = 404, description = "There is no such border or gateway", body = Problem),
-    (status = 413, description = "The body is too large", body = Problem),
-    (status = 415, description = "The body is not JSON", body = Problem),
-    (status = 422, description = "The body is not what it has to be", body = Problem),
-    (status = 503, description = "It does not answer", body = Problem),
+    OfRole,
+    OfBody,
 ))]
 pub(super) async fn avoid(
     State(desk): State<Arc<Desk>>,

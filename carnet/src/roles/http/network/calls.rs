@@ -2,8 +2,9 @@
 //! `carnet trace` does of several nodes.
 
 use super::super::{Desk, ladder as written};
+use super::peer::{Known, Peer};
 use super::told::{Context, Contexts, Session, Sessions, Word};
-use super::{Known, PATIENCE, Peer, links};
+use super::{PATIENCE, Peers, links};
 use crate::node::{NodeError, page, segment, together};
 use crate::roles::question::Ask;
 use crate::roles::tap;
@@ -104,7 +105,8 @@ pub(in crate::roles::http) async fn call(
 ) -> Answer<Json<Path>> {
     bounded(&call_id)?;
     let (found, silent) = hops(&desk, &call_id).await;
-    let nodes = known(&desk).await;
+    let peers = desk.network.peers();
+    let nodes = known(&desk, &peers).await;
     let mut asked = Vec::new();
     for (node, session) in &found {
         let over = session.ended_ms.is_some();
@@ -137,9 +139,9 @@ fn bounded(word: &str) -> Answer<()> {
 }
 
 /// Every process that is known, as it was heard last.
-async fn known(desk: &Desk) -> Vec<(&str, Option<Arc<Known>>)> {
+async fn known<'a>(desk: &Desk, peers: &'a Peers) -> Vec<(&'a str, Option<Arc<Known>>)> {
     let here = super::own(desk, false).await.ok().map(Arc::new);
-    let others = desk.network.peers.iter().map(|peer| (peer.name(), peer.known()));
+    let others = peers.iter().map(|peer| (peer.name(), peer.known()));
     std::iter::once((THIS_PROCESS, here)).chain(others).collect()
 }
 
@@ -255,7 +257,8 @@ async fn everywhere(
         Ok::<_, NodeError>(all)
     };
     // One that is known not to be there is not waited for.
-    let there = desk.network.peers.iter().map(|peer| {
+    let peers = desk.network.peers();
+    let there = peers.iter().map(|peer| {
         let (peer, gone) = (Arc::clone(peer), peer.seen().why.clone());
         async move {
             let name = peer.name().to_owned();
@@ -347,7 +350,8 @@ pub(in crate::roles::http) async fn ladder(
     let mut remarks: Vec<String> =
         silent.iter().map(|silent| format!("{} is not in it: {}", silent.node, silent.why)).collect();
     let quiet: Vec<&str> = silent.iter().map(|silent| silent.node.as_str()).collect();
-    let there = desk.network.peers.iter().filter(|peer| !quiet.contains(&peer.name()));
+    let peers = desk.network.peers();
+    let there = peers.iter().filter(|peer| !quiet.contains(&peer.name()));
     let there = there.map(|peer| async move {
         let kept = tokio::time::timeout(ALL_PAGES, kept(peer, span)).await;
         (peer.name(), kept.unwrap_or(Err(NodeError::Silent)))

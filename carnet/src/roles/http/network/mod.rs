@@ -7,12 +7,16 @@
 
 pub(super) mod act;
 pub(super) mod calls;
+pub(super) mod charts;
+mod gathered;
+pub(super) mod keys;
 mod links;
+mod peer;
+pub(super) mod rooms;
 mod told;
 
-use super::deeds::Event;
 use super::{Desk, process};
-use crate::node::{Node, NodeError, of_entry};
+use crate::node::NodeError;
 use crate::roles::Watch;
 use crate::roles::question::Ask;
 use crate::web::answer::{Answer, Failure};
@@ -21,59 +25,30 @@ use axum::extract::State;
 use axum::http::StatusCode;
 use carnet_ops::config::{NodeSection, Spanned, THIS_PROCESS};
 use carnet_ops::sessions::timestamp;
+use peer::{Known, Peer, Seen};
 use serde::Serialize;
-use serde::de::DeserializeOwned;
 use serde_json::Value;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant, SystemTime};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
 use tokio::sync::{Semaphore, watch};
-use tokio::task::JoinHandle;
-use told::{Held, Process};
+use tokio::task::{JoinHandle, JoinSet};
 use utoipa::ToSchema;
 
-/// Between two looks while somebody wants to see the network.
-const OFTEN: Duration = Duration::from_secs(3);
-/// Otherwise: it is known since when a process is not there.
-const SELDOM: Duration = Duration::from_secs(30);
-/// For how long somebody is taken to look after he has asked.
-const LOOKING: Duration = Duration::from_secs(30);
 /// How long a process may take for one answer.
 const PATIENCE: Duration = Duration::from_secs(4);
 /// Octets of one answer.
 const MOST_ANSWER: usize = 4 << 20;
 
+/// The processes that the file names.
+type Peers = Arc<[Arc<Peer>]>;
+
 /// The other processes.
 pub(super) struct Network {
-    peers: Vec<Arc<Peer>>,
+    peers: watch::Sender<Peers>,
     /// When somebody asked last.
     looked: watch::Sender<Option<Instant>>,
     /// Only one ladder of several processes is put together at a time.
     making: Arc<Semaphore>,
-}
-
-/// Another process.
-struct Peer {
-    section: NodeSection,
-    node: Mutex<Arc<Node>>,
-    seen: Mutex<Seen>,
-}
-
-/// What is known of it.
-#[derive(Default)]
-struct Seen {
-    last: Option<Arc<Known>>,
-    /// When it answered last, and how long it took.
-    asked: Option<(SystemTime, Duration)>,
-    /// Since when it is reached, or not, and why not.
-    since: Option<SystemTime>,
-    why: Option<String>,
-}
-
-/// What it said.
-#[derive(Default)]
-struct Known {
-    process: Process,
-    held: Held,
 }
 
 impl Network {
@@ -82,129 +57,78 @@ impl Network {
     /// # Errors
     /// Which cannot be asked, and why.
     pub(super) fn new(sections: &[Spanned<NodeSection>]) -> Result<Self, String> {
-        let peers = sections.iter().map(|section| Peer::new(section.as_ref()).map(Arc::new));
-        let peers = peers.collect::<Result<_, _>>()?;
-        Ok(Self { peers, looked: watch::channel(None).0, making: Arc::new(Semaphore::new(1)) })
+        let this = Self {
+            peers: watch::channel(Peers::from([])).0,
+            looked: watch::channel(None).0,
+            making: Arc::new(Semaphore::new(1)),
+        };
+        this.renew(this.prepare(sections)?);
+        Ok(this)
     }
 
-    /// Asks them from now on.
-    pub(super) fn start(&self, watch: &Arc<Watch>) -> Vec<JoinHandle<()>> {
-        let follow = |peer: &Arc<Peer>| {
-            tokio::spawn(Arc::clone(peer).follow(self.looked.subscribe(), Arc::clone(watch)))
-        };
-        self.peers.iter().map(follow).collect()
+    /// Those of another file. One whose entry and files are as they were stays with what is known of it.
+    ///
+    /// # Errors
+    /// Which cannot be asked, and why: nothing has changed.
+    pub(super) fn prepare(&self, sections: &[Spanned<NodeSection>]) -> Result<Peers, String> {
+        let held = self.peers();
+        let peers = sections.iter().map(Spanned::as_ref).map(|section| {
+            let same = held.iter().find(|peer| peer.is_of(section));
+            same.map_or_else(|| Peer::new(section).map(Arc::new), |peer| Ok(Arc::clone(peer)))
+        });
+        peers.collect()
+    }
+
+    /// Asks these from now on, and no others.
+    pub(super) fn renew(&self, peers: Peers) {
+        self.peers.send_replace(peers);
+    }
+
+    /// Asks them as long as the task lives.
+    pub(super) fn start(&self, watch: &Arc<Watch>) -> JoinHandle<()> {
+        tokio::spawn(follow(self.peers.subscribe(), self.looked.subscribe(), Arc::clone(watch)))
     }
 
     /// How many there are.
     pub(super) fn others(&self) -> usize {
-        self.peers.len()
+        self.peers.borrow().len()
+    }
+
+    fn peers(&self) -> Peers {
+        Arc::clone(&self.peers.borrow())
     }
 
     fn look(&self) {
         self.looked.send_replace(Some(Instant::now()));
     }
 
-    fn peer(&self, name: &str) -> Answer<&Arc<Peer>> {
-        let found = self.peers.iter().find(|peer| peer.name() == name);
+    fn peer(&self, name: &str) -> Answer<Arc<Peer>> {
+        let found = self.peers().iter().find(|peer| peer.name() == name).cloned();
         found.ok_or_else(|| {
             Failure::missing(format!("there is no process `{}` in [[admin.nodes]]", name.escape_debug()))
         })
     }
 }
 
-impl Peer {
-    fn new(section: &NodeSection) -> Result<Self, String> {
-        let node = Self::reach(section).map_err(|why| format!("node `{}`: {why}", section.name.as_ref()))?;
-        Ok(Self { section: section.clone(), node: Mutex::new(node), seen: Mutex::default() })
-    }
-
-    fn reach(section: &NodeSection) -> Result<Arc<Node>, String> {
-        of_entry(section).map(|node| Arc::new(node.bounded(PATIENCE, MOST_ANSWER)))
-    }
-
-    fn name(&self) -> &str {
-        self.section.name.as_ref()
-    }
-
-    fn node(&self) -> Arc<Node> {
-        self.node.lock().unwrap_or_else(PoisonError::into_inner).clone()
-    }
-
-    fn seen(&self) -> MutexGuard<'_, Seen> {
-        self.seen.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// What it said last.
-    fn known(&self) -> Option<Arc<Known>> {
-        self.seen().last.clone()
-    }
-
-    async fn follow(self: Arc<Self>, mut looked: watch::Receiver<Option<Instant>>, watch: Arc<Watch>) {
-        loop {
-            let began = Instant::now();
-            let heard = self.look().await;
-            self.heard(heard, began.elapsed(), &watch);
-            let somebody = looked.borrow_and_update().is_some_and(|at| at.elapsed() < LOOKING);
-            if somebody {
-                tokio::time::sleep(OFTEN).await;
-            } else {
-                tokio::select! {
-                    () = tokio::time::sleep(SELDOM) => {}
-                    changed = looked.changed() => if changed.is_err() { return },
-                }
+/// A task for each process that is named; that of one that is named no more ends.
+async fn follow(
+    mut peers: watch::Receiver<Peers>,
+    looked: watch::Receiver<Option<Instant>>,
+    watch: Arc<Watch>,
+) {
+    let mut followed: Vec<(Arc<Peer>, JoinSet<()>)> = Vec::new();
+    loop {
+        let wanted = peers.borrow_and_update().clone();
+        followed.retain(|(peer, _)| wanted.iter().any(|other| Arc::ptr_eq(peer, other)));
+        for peer in wanted.iter() {
+            if !followed.iter().any(|(other, _)| Arc::ptr_eq(peer, other)) {
+                let mut task = JoinSet::new();
+                task.spawn(Arc::clone(peer).follow(looked.clone(), Arc::clone(&watch)));
+                followed.push((Arc::clone(peer), task));
             }
         }
-    }
-
-    async fn look(&self) -> Result<Known, NodeError> {
-        let process = self.get("/api/v1/process").await?;
-        Ok(Known { process, held: self.get("/api/v1/nodes").await? })
-    }
-
-    /// A document of it, as far as it is known here.
-    async fn get<T: DeserializeOwned>(&self, path: &str) -> Result<T, NodeError> {
-        let value = self.node().get(path).await?;
-        serde_json::from_value(value).map_err(|_| NodeError::Odd("it is not what an API of ours says".into()))
-    }
-
-    fn heard(&self, heard: Result<Known, NodeError>, took: Duration, watch: &Watch) {
-        let now = SystemTime::now();
-        let (event, renew) = {
-            let mut seen = self.seen();
-            let node = self.name().to_owned();
-            match heard {
-                Ok(known) => {
-                    let first = seen.since.is_none();
-                    let back = first || seen.why.take().is_some();
-                    if back {
-                        seen.since = Some(now);
-                    }
-                    seen.last = Some(Arc::new(known));
-                    seen.asked = Some((now, took));
-                    (back.then_some(Event::Reached { node }), false)
-                }
-                Err(error) => {
-                    let reason: String = error.to_string().chars().take(300).collect();
-                    let lost = seen.why.is_none();
-                    if lost {
-                        seen.since = Some(now);
-                    }
-                    seen.why = Some(reason.clone());
-                    (lost.then_some(Event::Lost { node, reason }), true)
-                }
-            }
-        };
-        if let Some(event) = event {
-            match &event {
-                Event::Lost { node, reason } => tracing::warn!(node, reason, "node-lost"),
-                Event::Reached { node } => tracing::info!(node, "node-reached"),
-                Event::Done { .. } => {}
-            }
-            watch.administered(&event);
-        }
-        // Its token or its authority may be another one now.
-        if renew && let Ok(node) = Self::reach(&self.section) {
-            *self.node.lock().unwrap_or_else(PoisonError::into_inner) = node;
+        if peers.changed().await.is_err() {
+            return;
         }
     }
 }
@@ -282,7 +206,8 @@ pub(super) async fn network(
 ) -> Answer<Json<NetworkShown>> {
     desk.network.look();
     let mine = Arc::new(own(&desk, rights.change).await?);
-    let others = desk.network.peers.iter();
+    let peers = desk.network.peers();
+    let others = peers.iter();
     let all: Vec<_> = std::iter::once((THIS_PROCESS, Some(mine.clone())))
         .chain(others.map(|peer| (peer.name(), peer.known())))
         .collect();
@@ -290,21 +215,10 @@ pub(super) async fn network(
     let began = Some(mine.process.began.0.clone());
     let here = shown((THIS_PROCESS, None), &Seen::here(mine), &links, rights.change);
     let mut nodes = vec![NodeShown { since: began, ..here }];
-    for peer in &desk.network.peers {
-        nodes.push(shown(
-            (peer.name(), Some(peer.section.url.as_ref())),
-            &peer.seen(),
-            &links,
-            rights.change,
-        ));
+    for peer in peers.iter() {
+        nodes.push(shown((peer.name(), Some(peer.url())), &peer.seen(), &links, rights.change));
     }
     Ok(Json(NetworkShown { nodes, links }))
-}
-
-impl Seen {
-    fn here(known: Arc<Known>) -> Self {
-        Self { last: Some(known), asked: Some((SystemTime::now(), Duration::ZERO)), ..Self::default() }
-    }
 }
 
 fn shown(
