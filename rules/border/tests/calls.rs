@@ -71,7 +71,8 @@ fn sealed_call_between_two_terminals() {
     assert_eq!(w.gateway.contexts(), 0, "the gateway is free as soon as BYE passes");
     w.send(ALICE, ACCESS, &alice.answer(&at_alice, 200, None));
     w.take_status(BOB, 200);
-    let ended = Event::CallEnded { call_id: "call-1@192.0.2.20".into(), cause: Cause::Bye(Side::Callee), said: None };
+    let ended =
+        Event::CallEnded { call_id: "call-1@192.0.2.20".into(), cause: Cause::Bye(Side::Callee), said: None };
     assert!(w.events.contains(&ended));
     let call: Vec<_> = w.events.iter().filter(|e| e.call_id().is_some()).map(Event::name).collect();
     assert_eq!(

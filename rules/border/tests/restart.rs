@@ -128,7 +128,7 @@ fn a_call_goes_on_and_ends_in_order() {
             _ => None,
         });
         assert_eq!(octets.unwrap().caller.received, 51200);
-        let ended = Event::CallEnded { call_id: "call-r".into(), cause: Cause::Bye(from) };
+        let ended = Event::CallEnded { call_id: "call-r".into(), cause: Cause::Bye(from), said: None };
         assert!(c.w.events.contains(&ended));
     }
 }
@@ -330,7 +330,11 @@ fn an_answer_that_is_never_acknowledged_ends_the_call() {
     w.settle();
     w.pass(Duration::from_secs(40));
     w.take_request(BOB, Method::Bye);
-    assert!(w.events.contains(&Event::CallEnded { call_id: "call-r".into(), cause: Cause::NoAck }));
+    assert!(w.events.contains(&Event::CallEnded {
+        call_id: "call-r".into(),
+        cause: Cause::NoAck,
+        said: None
+    }));
     w.pass(Duration::from_secs(60));
     w.assert_empty();
 }
@@ -349,7 +353,11 @@ fn what_was_not_agreed_on_ends() {
     w.restart(config(), 99);
     w.settle();
     w.take_request(BOB, Method::Bye);
-    assert!(w.events.contains(&Event::CallEnded { call_id: "call-l".into(), cause: Cause::Restarted }));
+    assert!(w.events.contains(&Event::CallEnded {
+        call_id: "call-l".into(),
+        cause: Cause::Restarted,
+        said: None
+    }));
     w.pass(Duration::from_secs(60));
     w.assert_empty();
 }
@@ -394,7 +402,11 @@ fn a_session_timer_goes_on() {
     c.w.pass(Duration::from_secs(100));
     c.w.take_request(ALICE, Method::Bye);
     c.w.take_request(BOB, Method::Bye);
-    assert!(c.w.events.contains(&Event::CallEnded { call_id: "call-r".into(), cause: Cause::SessionTimer }));
+    assert!(c.w.events.contains(&Event::CallEnded {
+        call_id: "call-r".into(),
+        cause: Cause::SessionTimer,
+        said: None
+    }));
     c.w.assert_empty();
 }
 
