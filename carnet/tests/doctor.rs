@@ -555,7 +555,7 @@ fn a_key_server_that_is_not_ours_is_found() {
         setup.findings(&text.replace("alice.psk", "key"))
     };
     assert!(with("good").own().is_empty(), "{:?}", with("good"));
-    with("bad").only("kms-unreachable", "fault", "conference.conf.kms", "certificate is not accepted");
+    with("bad").only("kms-unreachable", "fault", "conference.conf.kms", "an authority that is not in `ca`");
 
     // Ten minutes in the past, by what it says.
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
@@ -628,7 +628,7 @@ fn a_key_servers_certificate_says_what_is_wrong_with_it() {
     let (long_ago, late) = ("20200101000000Z", "20490101000000Z");
     for (name, names, from, to, what, fix) in [
         ("over", "IP:127.0.0.1", long_ago, "20200201000000Z", "certificate has expired", "is over"),
-        ("early", "IP:127.0.0.1", "20480101000000Z", late, "certificate is not yet valid", "is behind"),
+        ("early", "IP:127.0.0.1", "20480101000000Z", late, "certificate is not valid yet", "is behind"),
         ("other", "DNS:other.example", long_ago, late, "mismatch", "other names"),
     ] {
         authority.issue(name, names, from, to);

@@ -9,6 +9,7 @@ use std::time::Duration;
 
 const THERE: &str = "the goose is in the garden";
 const BACK: &str = "then shut the gate behind it";
+const AGAIN: &str = "and feed the hens";
 
 pub const SEALED: &str = "\"event\":\"sealed\"";
 
@@ -175,8 +176,9 @@ fn both_are_behind_translators_and_one_does_not_know() {
     }
 }
 
-/// The translator of the called forgets in the middle of a call. The call is lost, which both are told in
-/// a time that has a bound; and the next one gets through, though nobody told the called what had happened.
+/// The translator of the called forgets in the middle of a call. What is said then is reported lost in a time that
+/// has a bound, and both make the session again, though nobody told the called what had happened; the next call gets
+/// through as well.
 fn lost_and_found(udp: bool, lose: impl Fn(&Lab, &Home)) {
     let (alice, bob) = (alice(Nat::None), bob(Nat::Restricted));
     let Some(mut lab) = homes(&[&alice, &bob]) else { return };
@@ -199,10 +201,12 @@ fn lost_and_found(udp: bool, lose: impl Fn(&Lab, &Home)) {
     });
     // The old connection is dead, and does not stay for ever.
     let _ = writeln!(lab.process(first).child.stdin.as_mut().expect("an open standard input"), "{BACK}");
-    lab.until(Duration::from_secs(90), "the first call is over", |lab| {
-        ["alice", "bob"].iter().all(|user| lab.output(user, "out").contains("\"event\":\"ended\""))
+    lab.until(Duration::from_secs(90), "the session is made again", |lab| {
+        ["alice", "bob"].iter().all(|user| lab.output(user, "out").contains("\"event\":\"restored\""))
     });
     assert!(!lab.output("bob", "out").contains(BACK), "its connection was lost");
+    lab.process(first).say(AGAIN);
+    lab.wait_for("bob", "out", AGAIN, PATIENCE);
     lab.process(first).signal("INT");
     assert!(lab.process(first).wait(PATIENCE).is_some());
     let second = ue(&mut lab, "alice", &["chat", "sip:bob@a.example"]);

@@ -222,7 +222,7 @@ fn refused_certificate(why: &str) -> &'static str {
     let why = why.to_ascii_lowercase();
     if why.contains("expired") {
         "its certificate is over, or the clock of this host is ahead (`date -u`): have it made anew, put it in place there and reload"
-    } else if why.contains("not yet valid") {
+    } else if why.contains("not valid yet") {
         "the clock of this host is behind (`date -u`), or the certificate begins later"
     } else if why.contains("mismatch") {
         "its certificate is good for other names than the host in the URL: name one of those, or have it made with this one as subjectAltName"
