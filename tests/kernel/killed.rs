@@ -137,8 +137,8 @@ fn a_border_that_starts_again_clears_its_gateway() {
     ways::again(&mut lab, "interconnect-b");
     lab.until(PATIENCE, "the gateway is cleared", |lab| ways::contexts(lab, "trgw-b").is_empty());
     for user in ["alice", "bob"] {
-        // One of them may notice only when it has something to say, once a minute, and then tries to make the session again.
-        lab.wait_for(user, "out", "\"ended\"", 2 * PATIENCE);
+        // At once, also where translators of others are in between: neither has anything to say for a minute.
+        lab.wait_for(user, "out", "\"ended\"", PATIENCE / 2);
     }
     over(&lab);
 }

@@ -232,6 +232,7 @@ const SAMPLES: &[(&str, &str)] = &[
     ("accept-other-protocols", "true"),
     ("any-psk-identity", "true"),
     ("rfc4279-suites", "false"),
+    ("recover", "false"),
 ];
 
 /// The text of a file with these parts.

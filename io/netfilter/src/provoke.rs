@@ -5,8 +5,11 @@
 //! that is up with the numbers that it is at (RFC 5961 §4), and our own kernel,
 //! which has no such connection, answers that with a RST that the peer believes.
 //!
-//! A SYN, not an ACK out of the window, which is answered as well (RFC 9293 §3.10.7.4): firewalls on the way let a SYN
+//! A SYN, not an ACK out of the window, which is answered as well (RFC 9293 §3.10.7.4): firewalls and translators on the way let a SYN
 //! pass that they do not understand, and drop what is out of the window; and stacks from before RFC 5961 end their connection at once.
+//! They let it pass from who began the connection to the other, and a SYN with ACK the other way round (as connection tracking of Linux
+//! does in a connection that is up). Whichever end the peer is, one of the two gets to it; to nobody in between, both do, and the second
+//! finds the connection gone.
 
 use std::net::{IpAddr, SocketAddr};
 
@@ -49,7 +52,9 @@ fn send(sockets: &mut Vec<(IpAddr, Socket)>, local: SocketAddr, peer: SocketAddr
         // A raw socket has no ports: IPv6 insists on that.
         let to = SockAddr::from(SocketAddr::new(peer.ip(), 0));
         let sequence = u32::from(local.port()) << 16 | u32::from(peer.port());
-        socket.send_to(&segment(local, peer, sequence), &to)?;
+        for flags in [SYN | ACK, SYN] {
+            socket.send_to(&segment(local, peer, sequence, flags), &to)?;
+        }
     }
     Ok(())
 }
@@ -66,15 +71,19 @@ pub(crate) fn raw(local: IpAddr) -> Result<Socket, Error> {
     Ok(socket)
 }
 
-/// A SYN without options (RFC 9293 §3.1).
-fn segment(local: SocketAddr, peer: SocketAddr, sequence: u32) -> Vec<u8> {
+/// Control bits (RFC 9293 §3.1).
+const SYN: u8 = 0x02;
+const ACK: u8 = 0x10;
+
+/// A segment without options or data (RFC 9293 §3.1).
+fn segment(local: SocketAddr, peer: SocketAddr, sequence: u32, flags: u8) -> Vec<u8> {
     let mut segment = Vec::with_capacity(20);
     segment.extend(local.port().to_be_bytes());
     segment.extend(peer.port().to_be_bytes());
     segment.extend(sequence.to_be_bytes());
     segment.extend([0; 4]);
-    // Five words, SYN, a window of 1, and no checksum yet.
-    segment.extend([5 << 4, 0x02, 0, 1, 0, 0, 0, 0]);
+    // Five words, a window of 1, and no checksum yet.
+    segment.extend([5 << 4, flags, 0, 1, 0, 0, 0, 0]);
     let mut pseudo = [octets(local.ip()), octets(peer.ip())].concat();
     pseudo.extend([0, 6, 0, 20]);
     let sum = checksum(&[pseudo.as_slice(), &segment].concat());
@@ -103,7 +112,7 @@ mod tests {
         // RFC 1071 §3
         assert_eq!(checksum(&[0x00, 0x01, 0xf2, 0x03, 0xf4, 0xf5, 0xf6, 0xf7]), !0xddf2);
         let (local, peer) = ("192.0.2.1:5000".parse().unwrap(), "198.51.100.2:80".parse().unwrap());
-        let segment = segment(local, peer, 1 << 31);
+        let segment = segment(local, peer, 1 << 31, SYN);
         let pseudo = [192, 0, 2, 1, 198, 51, 100, 2, 0, 6, 0, 20];
         assert_eq!(checksum(&[pseudo.as_slice(), &segment].concat()), 0);
     }
