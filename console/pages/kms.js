@@ -51,13 +51,13 @@ function Users({ node, mayChange, stamp, again }) {
   useEffect(() => move([]), [wanted]);
   const after = trail[trail.length - 1];
   const polled = usePolled(`${path("network", node, "kms", "users")}?limit=${PAGE}${wanted ? `&q=${encodeURIComponent(wanted)}` : ""}${after ? `&after=${encodeURIComponent(after)}` : ""}`, 15_000, stamp);
-  const page = useKept(polled, node);
+  const page = useKept(polled, node), users = page?.users ?? [];
   return html`<section class="card" aria-labelledby="users-title"><header class="bar-of"><h2 id="users-title">Users <span class="quiet">${count(page?.total)}</span></h2>
       <${Filter} value=${filter} set=${setFilter} says="Name or identity" own /></header>
     ${polled.error ? html`<p class="problem" role="alert">${polled.error.message}</p>` : null}
-    ${page && page.users.length === 0 ? html`<p class="quiet">${wanted ? "None has these words on this page." : "None."}</p>` : null}
-    ${page && page.users.length > 0 ? html`<div class="scroll" tabindex="0" role="region" aria-label="List of users"><table class="stacks"><thead><tr><th scope="col">Name of its key</th><th scope="col">Identities</th><th scope="col">State</th>${mayChange ? html`<th scope="col"><span class="away">What to do</span></th>` : null}</tr></thead>
-      <tbody>${page.users.map((user) => html`<tr key=${user.name}><th scope="row">${user.name}</th><td>${(user.identities ?? []).join(", ")}</td>
+    ${page && users.length === 0 ? html`<p class="quiet">${wanted ? "None has these words on this page." : "None."}</p>` : null}
+    ${users.length > 0 ? html`<div class="scroll" tabindex="0" role="region" aria-label="List of users"><table class="stacks"><thead><tr><th scope="col">Name of its key</th><th scope="col">Identities</th><th scope="col">State</th>${mayChange ? html`<th scope="col"><span class="away">What to do</span></th>` : null}</tr></thead>
+      <tbody>${users.map((user) => html`<tr key=${user.name}><th scope="row">${user.name}</th><td>${(user.identities ?? []).join(", ")}</td>
         <td>${user.revoked ? html`<${Mark} of="bad">revoked</${Mark}>` : html`<${Mark} of="good">may ask</${Mark}>`}${user.tickets_not_before ? html` <small>none from before ${day(user.tickets_not_before)}</small>` : null}</td>
         ${mayChange ? html`<td class="does"><button type="button" class="plain" aria-label=${`${user.revoked ? "Take back" : "Revoke"}: ${user.name}`} onClick=${() => question(user)}>${user.revoked ? "Take back" : "Revoke"}</button></td>` : null}</tr>`)}</tbody></table></div>` : null}
     <${Pager} trail=${trail} move=${move} next=${page?.next} />
@@ -71,14 +71,14 @@ function Tickets({ node, mayChange, stamp, again }) {
   const [asked, question] = useState(null);
   const before = trail[trail.length - 1];
   const polled = usePolled(`${path("network", node, "kms", "tickets")}?limit=${PAGE}${before === undefined ? "" : `&before=${before}`}`, 15_000, stamp);
-  const page = useKept(polled, node);
+  const page = useKept(polled, node), tickets = page?.tickets ?? [];
   const mark = (ticket) => (ticket.revoked ? html`<${Mark} of="bad">revoked</${Mark}>` : ticket.expired ? html`<${Mark} of="off">expired</${Mark}>` : html`<${Mark} of="good">opens</${Mark}>`);
   return html`<section class="card" aria-labelledby="tickets-title"><header class="bar-of"><h2 id="tickets-title">Tickets issued</h2>
       ${mayChange ? html`<button type="button" class="danger" onClick=${() => question({ all: true })}>Revoke all</button>` : null}</header>
     ${polled.error ? html`<p class="problem" role="alert">${polled.error.message}</p>` : null}
-    ${page && page.tickets.length === 0 ? html`<p class="quiet">None.</p>` : null}
-    ${page && page.tickets.length > 0 ? html`<div class="scroll" tabindex="0" role="region" aria-label="List of tickets"><table class="stacks issued"><thead><tr><th scope="col">Issued</th><th scope="col">Caller</th><th scope="col">Called</th><th scope="col">Ticket</th><th scope="col">Until</th><th scope="col">State</th>${mayChange ? html`<th scope="col"><span class="away">What to do</span></th>` : null}</tr></thead>
-      <tbody>${page.tickets.map((ticket) => html`<tr key=${ticket.number}><td data-name="issued">${day(ticket.issued)}</td><th scope="row"><${Party} uri=${ticket.initiator} /></th><td data-name="for">${(ticket.responders ?? []).map((uri) => html`<${Party} uri=${uri} /> `)}</td>
+    ${page && tickets.length === 0 ? html`<p class="quiet">None.</p>` : null}
+    ${tickets.length > 0 ? html`<div class="scroll" tabindex="0" role="region" aria-label="List of tickets"><table class="stacks issued"><thead><tr><th scope="col">Issued</th><th scope="col">Caller</th><th scope="col">Called</th><th scope="col">Ticket</th><th scope="col">Until</th><th scope="col">State</th>${mayChange ? html`<th scope="col"><span class="away">What to do</span></th>` : null}</tr></thead>
+      <tbody>${tickets.map((ticket) => html`<tr key=${ticket.number}><td data-name="issued">${day(ticket.issued)}</td><th scope="row"><${Party} uri=${ticket.initiator} /></th><td data-name="for">${(ticket.responders ?? []).map((uri) => html`<${Party} uri=${uri} /> `)}</td>
         <td><code title=${ticket.ticket}>${cut(String(ticket.ticket), NAMED)}</code></td><td data-name="until">${ticket.expires ? day(ticket.expires) : "–"}</td><td>${mark(ticket)}</td>
         ${mayChange ? html`<td class="does">${ticket.revoked || ticket.expired ? null : html`<button type="button" class="plain" aria-label=${`Revoke ticket ${String(ticket.ticket).slice(0, NAMED)}`} onClick=${() => question(ticket)}>Revoke</button>`}</td>` : null}</tr>`)}</tbody></table></div>` : null}
     <${Pager} trail=${trail} move=${move} next=${page?.next} />

@@ -43,7 +43,8 @@ fn whatever_the_process_says_is_text() {
     let page = network.page();
     browser.go(&page);
     browser.until("document.querySelector('.link-live')");
-    // Each text of each answer is a hostile one from here on; numbers, times and what the page goes by stay.
+    // Each text of each answer is a hostile one from here on, those of refusals too, which questions by such names meet with; numbers, times
+    // and what the page goes by stay.
     let evil = serde_json::Value::from(EVIL);
     browser.run(&format!(
         "const evil = {evil}, own = window.fetch; \
@@ -56,7 +57,7 @@ fn whatever_the_process_says_is_text() {
          window.fetch = async (url, options) => {{ \
            if (url.includes('/events') && !url.includes('recent')) return own(url, options); \
            const answer = await own(url, options); \
-           let body = await answer.json().catch(() => null); \
+           let body = await answer.json().catch(() => null), status = answer.status; \
            if (url.includes('/sessions?')) body = {{ sessions: [call], total: 1, next: null }}; \
            else if (/sessions\\/1$/.test(url)) body = call; \
            else if (url.includes('openapi')) {{ body.paths['/api/v1/sessions/{{number}}/ladder'] = {{}}; return new Response(JSON.stringify(body)); }} \
@@ -65,7 +66,8 @@ fn whatever_the_process_says_is_text() {
              entries: [{{ at: 1, from: 'f', to: 't', from_host: 0, to_host: 1, transport: 'UDP', protocol: 'sip', label: 'l', bad: true, times: 1, text: 't', message: {{}} }}] }}; \
            else if (/rooms\\/./.test(url)) body = {{ room: 'r', subject: 's', fixed: true, sealed: false, unsealed: 1, gateway: 'g', context: 1, floors: [{{ floor: 1, holders: ['h'], waiting: ['w'] }}], \
              members: [{{ member: 'm', user: 1, nickname: 'n', state: 'in', owner: true, sealed: false, stalled: true, media: [{{ media: 'message', sealed_with: 'x' }}] }}] }}; \
-           return new Response(JSON.stringify(spoil(body)), {{ status: 200 }}); }}"
+           if (/sessions\\?|sessions\\/1$|ladder|rooms\\/./.test(url)) status = 200; \
+           return new Response(JSON.stringify(spoil(body)), {{ status }}); }}"
     ));
     for hash in ["network", "sessions", "rooms", "keys", "charts", "process"] {
         browser.run(&format!("location.hash = '#/{hash}'"));

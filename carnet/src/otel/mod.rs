@@ -57,6 +57,7 @@ pub struct Wanted {
     section: OtelSection,
     resource: Resource,
     calls: Calls,
+    rooms: Rooms,
 }
 
 impl Wanted {
@@ -70,7 +71,8 @@ impl Wanted {
         };
         export::check(&section)?;
         let resource = export::resource(config, &section);
-        Ok(Some(Self { resource, calls: calls_of(config), section }))
+        let rooms = Rooms::new(config.conference.keys().cloned().collect());
+        Ok(Some(Self { resource, calls: calls_of(config), rooms, section }))
     }
 }
 
@@ -106,18 +108,14 @@ impl Otel {
     /// # Errors
     /// A file of the section cannot be used.
     pub fn of(wanted: Wanted) -> Result<Self, String> {
-        let Wanted { section, resource, calls } = wanted;
+        let Wanted { section, resource, calls, rooms } = wanted;
         let exporting = export::start(&section, resource, Arc::default())?;
-        Ok(Self::new(calls, *section.sample.as_ref(), exporting))
+        Ok(Self::new(calls, rooms, *section.sample.as_ref(), exporting))
     }
 
-    fn new(calls: Calls, sample: f64, exporting: Arc<Exporting>) -> Self {
-        let state = State {
-            calls,
-            terminations: Terminations::default(),
-            dialogs: Dialogs::default(),
-            rooms: Rooms::new(config.conference.keys().cloned().collect()),
-        };
+    fn new(calls: Calls, rooms: Rooms, sample: f64, exporting: Arc<Exporting>) -> Self {
+        let state =
+            State { calls, terminations: Terminations::default(), dialogs: Dialogs::default(), rooms };
         Self { seen: Mutex::new(state), to: RwLock::new((Sample::new(sample), exporting)) }
     }
 
