@@ -304,16 +304,14 @@ live_end
 [ "$(property conference ActiveState)" = inactive ] && [ "$(on systemctl is-enabled carnet@conference || true)" = disabled ] || fail "a disabled service came back"
 on sh -c 'sed -i \$d /etc/carnet/kms.toml; systemctl restart carnet@kms'
 
-say "downgrade under a call that is relayed: it ends, and both are told; removal, purge"
+say "downgrade under a call that is relayed: its clients connect again, and every line arrives once; removal, purge"
 on sh -c 'sed -i "s/^engine = .*/engine = \"relay\"/; /^state = /d" /etc/carnet/gateway.toml; systemctl restart carnet@gateway'
 live_begin relay
 publish "$work/boot" 1
 on apt-get update -qq
 on apt-get install -y -qq --allow-downgrades carnet=0.1.0-1 carnet-{border,gateway,conference,kms}=0.1.0-1 >"$work/apt.log" 2>&1 || { cat "$work/apt.log"; exit 1; }
 wait_for "the border is up" active border
-for who in alice bob; do wait_for "$who is told" grep -q '^ended' "$work/live-relay/$who.out"; done
-live_over
-live_leave
+live_end
 on apt-get remove -y -qq carnet-border >/dev/null 2>&1
 [ "$(property border ActiveState)" = inactive ] || fail "a removed service runs"
 on test -e /etc/carnet/border.toml || fail "a removal takes the configuration along"
