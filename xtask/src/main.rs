@@ -27,7 +27,7 @@ cargo xtask COMMAND
                  that is there already, CARNET_VERSION a version of the packages, DEBFULLNAME and DEBEMAIL who answers for them
   copyright      print what others wrote of the program, with their licences, as Debian's copyright file
   sbom           print the same as a bill of materials (CycloneDX)
-  performance [--rounds N] [--seconds S] [--only relay,threads,edge,msrp,calls] [--quick] [--machine]
+  performance [--rounds N] [--seconds S] [--only relay,idle,threads,edge,msrp,calls] [--quick] [--machine]
                  measure Carnet beside its peers, and write docs/performance.md
 ";
 
