@@ -39,7 +39,7 @@ function Chart({ wanted, history, theme, Plot }) {
     const value = (n) => (n === null || n === undefined ? "–" : wanted.octets ? octets(n) : short(n));
     const axis = { stroke: colour("quiet"), grid: { stroke: colour("line"), width: 1 }, ticks: { show: false }, font: "11px system-ui, sans-serif" };
     plot.current = new Plot({
-      width: Math.max(260, element.clientWidth), height: 190, padding: [10, 18, 0, 0], cursor: { y: false, points: { size: 6 } }, legend: { live: true },
+      width: Math.max(260, element.clientWidth), height: 190, padding: [10, 30, 0, 0], cursor: { y: false, points: { size: 6 } }, legend: { live: true },
       scales: { y: { range: (_, __, most) => [0, Math.max(most * 1.15, wanted.octets ? 1000 : 1)] } },
       axes: [{ ...axis, space: 70, size: 30, values: (_, at, __, ___, step) => at.map((second) => new Date(second * 1_000).toLocaleTimeString("en-GB", { hour: "2-digit", minute: "2-digit", ...(step < 60 ? { second: "2-digit" } : {}) })) }, { ...axis, size: 58, values: (_, at) => at.map(value) }],
       series: [{ label: "at", value: (_, at) => (at === null || at === undefined ? "–" : new Date(at * 1_000).toLocaleTimeString("en-GB")) },
