@@ -120,7 +120,8 @@ fn test(args: &[String]) -> Result<(), String> {
         );
     }
     let mut test = cargo();
-    test.args(["test", "--workspace"]).args(args);
+    // All that fails is worth knowing, not only what fails first.
+    test.args(["test", "--workspace", "--no-fail-fast"]).args(args);
     openssl::choose()?.apply(&mut test);
     run(&mut test, "the tests")
 }

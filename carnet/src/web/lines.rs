@@ -26,6 +26,8 @@ pub(super) struct Lines {
 struct Table {
     next: u64,
     lines: HashMap<u64, State>,
+    /// Those that have lost their place and are not gone yet: they are open too.
+    leaving: usize,
 }
 
 struct State {
@@ -58,11 +60,16 @@ impl Lines {
     fn try_enter(self: &Arc<Self>) -> Option<Line> {
         let mut table = self.table();
         if table.lines.len() >= self.most {
+            // Otherwise a crowd that comes when the places have stood for a moment is open twice over.
+            if table.leaving >= (self.most / 8).max(1) {
+                return None;
+            }
             let may_go = |state: &State| state.busy == 0 && state.idle_from.elapsed() >= self.moment;
             let idle = table.lines.iter().filter(|(_, state)| may_go(state));
             let longest = idle.min_by_key(|(_, state)| state.since).map(|(number, _)| *number)?;
             if let Some(state) = table.lines.remove(&longest) {
                 state.away.notify_one();
+                table.leaving += 1;
             }
         }
         table.next += 1;
@@ -115,7 +122,11 @@ impl Line {
 
 impl Drop for Line {
     fn drop(&mut self) {
-        self.lines.table().lines.remove(&self.number);
+        let mut table = self.lines.table();
+        if table.lines.remove(&self.number).is_none() {
+            table.leaving -= 1;
+        }
+        drop(table);
         self.lines.freed.notify_one();
     }
 }
@@ -162,16 +173,34 @@ mod tests {
         drop(first.busy());
         let third = Lines::enter(&lines).await;
         assert!(is_sent_away(&second) && !is_sent_away(&first));
+        drop(second);
         let (a, b) = (first.busy(), third.busy());
         let wait = Duration::from_millis(50);
         assert!(tokio::time::timeout(wait, Lines::enter(&lines)).await.is_err(), "all are busy");
         drop((a, b));
         let fourth = Lines::enter(&lines).await;
         assert!(is_sent_away(&first) && !is_sent_away(&third) && !is_sent_away(&fourth));
-        drop((first, second));
+        drop(first);
         assert_eq!(lines.table().lines.len(), 2);
         drop((third, fourth));
         assert_eq!(lines.table().lines.len(), 0);
+    }
+
+    #[tokio::test]
+    async fn who_is_sent_away_is_counted_until_it_is_gone() {
+        let lines = Arc::new(Lines::new(16, Duration::ZERO));
+        let mut all = Vec::new();
+        for _ in 0..18 {
+            all.push(Lines::enter(&lines).await);
+        }
+        assert!(is_sent_away(&all[0]) && is_sent_away(&all[1]) && !is_sent_away(&all[2]));
+        let wait = LOOK * 4;
+        assert!(tokio::time::timeout(wait, Lines::enter(&lines)).await.is_err(), "18 are open");
+        drop(all.swap_remove(1));
+        let _one = Lines::enter(&lines).await;
+        drop(all);
+        let table = lines.table();
+        assert_eq!((table.lines.len(), table.leaving), (1, 0));
     }
 
     /// On a busy machine a request may be there for longer than a moment before anybody looks.

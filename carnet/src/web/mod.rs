@@ -80,7 +80,7 @@ impl fmt::Display for Caller {
 /// How much callers may take.
 #[derive(Debug, Clone, Copy)]
 pub struct Limits {
-    /// Connections at once.
+    /// Connections at once; an eighth more while those that have to go are going.
     pub connections: usize,
     /// How long a request's header, a pause between requests, or a pause in reading an answer may take.
     pub patience: Duration,
