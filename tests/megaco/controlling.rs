@@ -183,6 +183,14 @@ fn left(scene: &mut Scene, gateway: &mut Peer) -> usize {
     line.trim_start_matches("contexts ").parse().expect("a number")
 }
 
+/// A call has ended for who made it before its media is released.
+fn none_left(scene: &mut Scene, gateway: &mut Peer) {
+    let start = Instant::now();
+    while left(scene, gateway) != 0 {
+        assert!(start.elapsed() < PATIENCE, "{:?}: contexts are left over", scene.wire);
+    }
+}
+
 fn calls_through(wire: Wire) {
     let Some(mut scene) = Scene::new(wire, "udp") else { return };
     let mut gateway = scene.gateway("RS");
@@ -195,7 +203,7 @@ fn calls_through(wire: Wire) {
     let added = output.lines().filter(|line| line.starts_with("asked")).flat_map(|line| each(line, "a=$"));
     let realms = output.matches("ipdc/realm").count();
     assert!(added.count() >= 24 || realms >= 24, "{output}");
-    assert_eq!(left(&mut scene, &mut gateway), 0, "{wire:?}: every context has ended");
+    none_left(&mut scene, &mut gateway);
     // Nobody calls: the border asks whether its gateway is there.
     gateway.hears(&scene.lab, "asked", "C=-{AV=");
     scene.look(60);
@@ -268,7 +276,7 @@ fn a_conversation_through_a_foreign_gateway() {
     assert_eq!(lab.process(alice).wait(PATIENCE), Some(0), "{}", lab.output("caller", "err"));
     lab.wait_for("callee", "out", "\"ended\"", PATIENCE);
     lab.wait_for("ibcf", "err", "media-released", PATIENCE);
-    assert_eq!(left(&mut scene, &mut gateway), 0);
+    none_left(&mut scene, &mut gateway);
     scene.look(8);
 }
 
@@ -319,7 +327,7 @@ fn reports_of_a_foreign_gateway() {
         scene.lab.until(PATIENCE, "its context is subtracted", |lab| {
             lab.output("ibcf", "err").contains("media-released")
         });
-        assert_eq!(left(&mut scene, &mut gateway), 0);
+        none_left(&mut scene, &mut gateway);
         scene.look(10);
     }
 }
@@ -340,7 +348,7 @@ fn a_foreign_gateway_without_room() {
     while !scene.calls(1, 1, 100) {
         assert!(start.elapsed() < PATIENCE, "it is given up");
     }
-    assert_eq!(left(&mut scene, &mut gateway), 0);
+    none_left(&mut scene, &mut gateway);
 }
 
 /// A gateway that answers nothing any more is lost with its call; when it is back with the context,
@@ -359,10 +367,7 @@ fn a_foreign_gateway_that_hangs() {
         gateway.say(&mut scene.lab, "silent off");
         assert_eq!(left(&mut scene, &mut gateway), 1);
         scene.register(&mut gateway, "DC");
-        let start = Instant::now();
-        while left(&mut scene, &mut gateway) != 0 {
-            assert!(start.elapsed() < PATIENCE, "{wire:?}: nobody takes the old context away");
-        }
+        none_left(&mut scene, &mut gateway);
         assert!(scene.calls(2, 1, 100), "{wire:?}");
         scene.look(20);
     }
@@ -380,7 +385,7 @@ fn a_foreign_gateway_that_dies() {
         scene.lab.wait_for("ibcf", "err", "call-ended", PATIENCE);
         let mut gateway = scene.gateway("RS");
         assert!(scene.calls(2, 1, 100), "{wire:?}");
-        assert_eq!(left(&mut scene, &mut gateway), 0);
+        none_left(&mut scene, &mut gateway);
         scene.look(20);
     }
 }
@@ -439,10 +444,7 @@ fn calls_over_a_bad_line() {
         gateway.hears(&scene.lab, "connected", "");
         scene.register(&mut gateway, "RS");
         assert!(scene.calls(12, 4, 200), "{wire:?}");
-        let start = Instant::now();
-        while left(&mut scene, &mut gateway) != 0 {
-            assert!(start.elapsed() < PATIENCE, "{wire:?}: contexts are left over");
-        }
+        none_left(&mut scene, &mut gateway);
         assert_eq!(scene.count("gateway-lost"), 0, "{wire:?}");
         scene.look(60);
     }
