@@ -10,7 +10,7 @@ mod lab;
 
 use std::alloc::System;
 use std::collections::VecDeque;
-use std::io::{Read as _, Write as _};
+use std::io::{ErrorKind, Read as _, Write as _};
 use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -95,6 +95,13 @@ impl Heard {
         }
     }
 
+    /// Takes what the engine has said. Whose events nobody takes accepts nobody any more.
+    fn listen(&mut self, events: &mut Events) {
+        while let Some(event) = events.try_recv() {
+            self.note(&event);
+        }
+    }
+
     /// Gives the commands and listens until this is so.
     fn until(
         &mut self,
@@ -112,9 +119,7 @@ impl Heard {
                 waiting.push_back(command);
             }
             engine.try_send_all(&mut waiting).unwrap();
-            while let Some(event) = events.try_recv() {
-                self.note(&event);
-            }
+            self.listen(events);
             if waiting.is_empty() && commands.peek().is_none() && so(self) {
                 return;
             }
@@ -130,29 +135,69 @@ impl Heard {
     }
 }
 
+/// The next to come, and what it says, without waiting for ever; `meanwhile` is done again and again.
+fn accept(server: &TcpListener, mut meanwhile: impl FnMut()) -> std::io::Result<TcpStream> {
+    let deadline = Instant::now() + SOON;
+    server.set_nonblocking(true)?;
+    loop {
+        meanwhile();
+        match server.accept() {
+            Ok((far, _)) => {
+                far.set_nonblocking(false)?;
+                far.set_read_timeout(Some(SOON))?;
+                return Ok(far);
+            }
+            Err(error) if error.kind() == ErrorKind::WouldBlock && Instant::now() < deadline => {
+                thread::sleep(Duration::from_micros(50));
+            }
+            Err(error) => return Err(error),
+        }
+    }
+}
+
+/// What the hosts know of connections to or from this port.
+fn connections(lab: &Lab, port: u16) -> String {
+    [Host::Caller, Host::Gateway, Host::Callee]
+        .map(|host| {
+            lab.inside(host, || {
+                let look = format!(
+                    "ss -Htnoi 'sport = :{port} or dport = :{port}'; conntrack -L 2>&1 | grep {port}"
+                );
+                let seen = std::process::Command::new("sh").args(["-c", &look]).output().unwrap();
+                String::from_utf8_lossy(&seen.stdout).into_owned()
+            })
+        })
+        .join("-- next host\n")
+}
+
 /// Each has said six octets and heard them.
 fn connect(
     lab: &Lab,
     from: IpAddr,
     doors: &[SocketAddr],
     server: &TcpListener,
-) -> Vec<(TcpStream, TcpStream)> {
+    mut meanwhile: impl FnMut() + Send,
+) -> Result<Vec<(TcpStream, TcpStream)>, String> {
     lab.inside(Host::Caller, || {
         let mut all = Vec::with_capacity(doors.len());
-        for door in doors {
+        for (number, door) in doors.iter().enumerate() {
             let socket = Socket::new(Domain::for_address(*door), Type::STREAM, None).unwrap();
             socket.bind(&SocketAddr::new(from, 0).into()).unwrap();
-            socket.connect(&(*door).into()).unwrap();
+            let seen = |error: std::io::Error, what: &str| {
+                format!("pair {number}, {what}: {error}\n{}", connections(lab, door.port()))
+            };
+            socket.connect_timeout(&(*door).into(), SOON).map_err(|e| seen(e, "not answered"))?;
             let mut near = TcpStream::from(socket);
-            let (mut far, _) = server.accept().unwrap();
-            near.write_all(b"octets").unwrap();
+            near.set_read_timeout(Some(SOON)).unwrap();
+            let mut far = accept(server, &mut meanwhile).map_err(|e| seen(e, "not led on"))?;
             let mut heard = [0; 6];
-            far.read_exact(&mut heard).unwrap();
-            far.write_all(&heard).unwrap();
-            near.read_exact(&mut heard).unwrap();
+            near.write_all(b"octets").map_err(|e| seen(e, "not taken"))?;
+            far.read_exact(&mut heard).map_err(|e| seen(e, "not heard by the callee"))?;
+            far.write_all(&heard).map_err(|e| seen(e, "not taken from the callee"))?;
+            near.read_exact(&mut heard).map_err(|e| seen(e, "not heard by the caller"))?;
             all.push((near, far));
         }
-        all
+        Ok(all)
     })
 }
 
@@ -192,7 +237,8 @@ fn idle(kind: Kind, family: Family, most: usize) {
         thread::sleep(Duration::from_millis(5));
     }
     let doors: Vec<_> = heard.doors.iter().map(|door| door.unwrap()).collect();
-    let streams = connect(&lab, at.caller, &doors, &server);
+    let listen = || heard.listen(&mut engine.1);
+    let streams = connect(&lab, at.caller, &doors, &server, listen).unwrap_or_else(|lost| panic!("{lost}"));
     heard.until(&mut engine, std::iter::empty(), "connected", |heard| heard.established == all);
 
     // The streams' list and the addresses are ours. What was needed for a moment is given back in the next seconds, and the counters
