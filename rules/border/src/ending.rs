@@ -80,12 +80,28 @@ impl Call {
         (gateway, context): (&str, Option<u32>),
         cause: Cause,
     ) {
-        let patience = core.config.timers.media_return;
-        let waits = !patience.is_zero() && self.phase == Phase::Up;
-        if !waits || !self.session.lose(gateway, context) {
-            return self.hang_up(core, now, cause);
+        let until = self.media_return(core, now);
+        match until.filter(|_| self.session.lose(gateway, context)) {
+            Some(until) => self.media_lost = Some((until, cause)),
+            None => self.hang_up(core, now, cause),
         }
-        self.media_lost = Some((now + patience, cause));
+    }
+
+    /// One end believes in media that the other does not have. While a gateway is away, as when it starts together with its
+    /// border, that ends no call: what is offered next is agreed on anew.
+    pub(crate) fn disagree(&mut self, core: &mut Core, now: Instant) {
+        let away = self.session.away(core);
+        let until = self.media_return(core, now);
+        match until.filter(|_| away.is_some_and(|gateway| self.session.give_back_to(core, &gateway))) {
+            Some(until) => self.media_lost = Some((until, Cause::Gateway)),
+            None => self.hang_up(core, now, Cause::Gateway),
+        }
+    }
+
+    /// Until when a call waits for its ends to offer media anew, if it does.
+    fn media_return(&self, core: &Core, now: Instant) -> Option<Instant> {
+        let patience = core.config.timers.media_return;
+        (!patience.is_zero() && self.phase == Phase::Up).then(|| now + patience)
     }
 
     /// Ends the call towards both ends.

@@ -262,15 +262,14 @@ impl Call {
                 core.refuse(now, server, &request, fault);
                 if status >= 200 {
                     core.served.remove(&server);
-                    // One end believes in media that the other does not have.
-                    self.hang_up(core, now, Cause::Gateway);
+                    self.disagree(core, now);
                 }
             }
             Kind::Ack(client) => {
                 // The far end must have its ACK, but not with addresses of this side in it.
                 let _ = message.set_body(bytes::Bytes::new(), None);
                 self.pass_ack(core, now, from, client, &message);
-                self.hang_up(core, now, Cause::Gateway);
+                self.disagree(core, now);
             }
         }
     }

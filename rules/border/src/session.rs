@@ -316,18 +316,38 @@ impl Session {
     /// A gateway, or one context of it, is gone: its lines wait for another one. `false` if that cannot be,
     /// because what is being agreed on is there.
     pub(crate) fn lose(&mut self, gateway: &str, context: Option<u32>) -> bool {
+        self.take_lost(gateway, context).is_some()
+    }
+
+    /// A gateway is away, and what was agreed on meanwhile never reached it: as [`Session::lose`], and what it may still
+    /// have is given back when it is there again.
+    pub(crate) fn give_back_to(&mut self, core: &mut Core, gateway: &str) -> bool {
+        let Some(lost) = self.take_lost(gateway, None) else { return false };
+        for slot in lost {
+            release(core, &self.call_id, slot);
+        }
+        true
+    }
+
+    /// A gateway of the call that is not there now.
+    pub(crate) fn away(&self, core: &Core) -> Option<GatewayName> {
+        let gateways = self.streams.iter().filter_map(Stream::context).map(|context| &context.gateway);
+        gateways.filter(|gateway| !core.gateways.is_up(gateway)).cloned().next()
+    }
+
+    fn take_lost(&mut self, gateway: &str, context: Option<u32>) -> Option<Vec<Slot>> {
         let on = |slot: &Slot| match slot {
             Slot::Ready(c) => &*c.gateway == gateway && (context.is_none() || c.id() == context),
             _ => false,
         };
         let new = |index: usize| self.streams.get(index).is_some_and(|stream| on(&stream.slot));
         if self.exchanges.iter().flat_map(|e| &e.introduced).any(|(index, _)| new(*index)) {
-            return false;
+            return None;
         }
         let replaced = self.exchanges.iter_mut().flat_map(|e| &mut e.introduced).map(|(_, slot)| slot);
         let slots = self.streams.iter_mut().map(|stream| &mut stream.slot);
-        slots.chain(replaced).filter(|slot| on(slot)).for_each(|slot| *slot = Slot::Lost);
-        true
+        let lost = slots.chain(replaced).filter(|slot| on(slot));
+        Some(lost.map(|slot| std::mem::replace(slot, Slot::Lost)).collect())
     }
 
     /// Whether a line waits for another gateway.

@@ -166,6 +166,51 @@ fn the_next_request_is_what_it_would_have_been() {
     }
 }
 
+/// Border and gateway start together, and an end that noticed is faster than the gateway.
+#[test]
+fn an_answer_that_finds_no_gateway_yet_ends_no_call() {
+    for kept in [false, true] {
+        let mut c = up();
+        let mut config = config();
+        config.timers.media_return = Duration::from_secs(60);
+        c.w.cut.push("agw1".into());
+        c.w.restart(config, 101);
+        c.w.settle();
+        let offer = |c: &mut Up, cseq| {
+            let invite = c.request(Side::Caller, Method::Invite, cseq);
+            c.w.send(ALICE, ACCESS, &with_sdp(invite, &msrps("192.0.2.20", 2900, "actpass")));
+            let at_bob = c.w.take_request(BOB, Method::Invite);
+            c.w.send(BOB, ACCESS, &c.bob.answer(&at_bob, 200, Some(&msrps("192.0.2.30", 7400, "passive"))));
+        };
+        offer(&mut c, 20);
+        c.w.take_status(ALICE, 503);
+        c.w.take_request(BOB, Method::Ack);
+        assert!(c.w.try_take(BOB).is_none() && !c.w.names().contains(&"call-ended"), "{:?}", c.w.names());
+        // It is back, with what it had or without.
+        c.w.cut.clear();
+        if kept {
+            c.w.gateway.change("ROOT", carnet_h248::Method::Disconnected, 900);
+        } else {
+            c.w.gateway.state.clear();
+            c.w.gateway.register();
+        }
+        c.w.pass(Duration::from_secs(5));
+        offer(&mut c, 21);
+        // The refusal is repeated, since nobody has acknowledged it.
+        let mut answer = c.w.take(ALICE);
+        while answer.cseq().unwrap().number == 20 {
+            answer = c.w.take(ALICE);
+        }
+        assert_eq!(answer.status(), Some(200), "kept: {kept}, {:?}", c.w.names());
+        let ack = c.request(Side::Caller, Method::Ack, 21);
+        c.w.send(ALICE, ACCESS, &ack);
+        c.w.take_request(BOB, Method::Ack);
+        c.w.pass(Duration::from_secs(120));
+        assert_eq!(c.w.gateway.state.len(), 1, "one context, and none left over: {:?}", c.w.gateway.state);
+        assert!(!c.w.names().contains(&"call-ended"), "{:?}", c.w.names());
+    }
+}
+
 #[test]
 fn who_has_registered_is_called_without_registering_again() {
     let mut w = keeping();
