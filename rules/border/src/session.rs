@@ -331,8 +331,8 @@ impl Session {
 
     /// A gateway of the call that is not there now.
     pub(crate) fn away(&self, core: &Core) -> Option<GatewayName> {
-        let gateways = self.streams.iter().filter_map(Stream::context).map(|context| &context.gateway);
-        gateways.filter(|gateway| !core.gateways.is_up(gateway)).cloned().next()
+        let mut gateways = self.streams.iter().filter_map(Stream::context).map(|context| &context.gateway);
+        gateways.find(|gateway| !core.gateways.is_up(gateway)).cloned()
     }
 
     fn take_lost(&mut self, gateway: &str, context: Option<u32>) -> Option<Vec<Slot>> {
