@@ -10,6 +10,7 @@ mod place;
 mod role;
 pub mod secrets;
 
+use crate::out;
 use carnet_ops::config::{self, Config, ConfigError};
 use clap::Args;
 use place::Source;
@@ -36,25 +37,23 @@ pub fn run(args: &CheckArgs) -> ExitCode {
     }
     match what(&args.config) {
         Ok(roles) if args.json => {
-            println!("{}", serde_json::json!({"ok": true, "roles": roles}));
-            ExitCode::SUCCESS
+            let text = format!("{}\n", serde_json::json!({"ok": true, "roles": roles}));
+            out::print(&text, ExitCode::SUCCESS)
         }
         Ok(roles) => {
-            for role in roles {
-                println!("{role}");
-            }
-            println!("ok");
-            ExitCode::SUCCESS
+            let roles: String = roles.iter().map(|role| format!("{role}\n")).collect();
+            out::print(&format!("{roles}ok\n"), ExitCode::SUCCESS)
         }
         Err(error) => {
+            let mut text = String::new();
             if args.json {
-                println!(
-                    "{}",
-                    serde_json::json!({"ok": false, "error": error.to_string(), "at": place_of(&error)})
-                );
+                let said =
+                    serde_json::json!({"ok": false, "error": error.to_string(), "at": place_of(&error)});
+                text = format!("{said}\n");
             }
+            let code = out::print(&text, ExitCode::FAILURE);
             eprintln!("{:?}", miette::Report::new_boxed(error));
-            ExitCode::FAILURE
+            code
         }
     }
 }

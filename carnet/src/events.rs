@@ -1,5 +1,6 @@
 //! `carnet events`: what there is to be seen in logs and counters, as it is declared.
 
+use crate::out;
 use carnet_event::{Declared, Event};
 use carnet_ops::metrics::event_metric;
 use clap::Args;
@@ -39,8 +40,7 @@ pub fn run(args: &EventsArgs) -> ExitCode {
         return ExitCode::from(2);
     }
     let text = if args.markdown { markdown(&chosen) } else { words(&chosen) };
-    print!("{text}");
-    ExitCode::SUCCESS
+    out::print(&text, ExitCode::SUCCESS)
 }
 
 fn words(chosen: &[(&str, &[Declared])]) -> String {

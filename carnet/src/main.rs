@@ -1,5 +1,8 @@
 //! The `carnet` program: one binary, a subcommand or a configuration section a role.
 
+// It panics where nobody reads on; see `out`.
+#![warn(clippy::print_stdout)]
+
 mod border;
 mod check;
 mod conference;
@@ -17,6 +20,7 @@ mod ng;
 mod node;
 #[cfg(feature = "otel")]
 mod otel;
+mod out;
 mod privacy;
 mod reload;
 mod roles;

@@ -3,7 +3,6 @@
 use crate::help;
 use clap::Args;
 use clap_complete::Shell;
-use std::io::Write as _;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -28,10 +27,7 @@ pub struct ManArgs {
 pub fn completions(args: &CompletionsArgs, mut command: clap::Command) -> ExitCode {
     let mut script = Vec::new();
     clap_complete::generate(args.shell, &mut command, "carnet", &mut script);
-    match std::io::stdout().write_all(&script) {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => failed("completions", &error),
-    }
+    crate::out::print(&String::from_utf8_lossy(&script), ExitCode::SUCCESS)
 }
 
 /// Writes a page for each command, `carnet.1`, `carnet-run.1` and so on.

@@ -14,6 +14,7 @@ use crate::watchdog;
 use carnet_ops::config::Config;
 use clap::Args;
 use sd_notify::NotifyState;
+use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
@@ -83,7 +84,8 @@ async fn serve(config: Config, path: &Path, grace: Duration) -> Result<(), Strin
         tracing::info!("{role}");
     }
     watchdog::tell(&[NotifyState::Ready]);
-    println!("ready");
+    // Whoever started it may not listen any more.
+    let _ = writeln!(std::io::stdout(), "ready");
     let mut reloading = Reloading::new(path.to_owned(), config, running.renewals());
     let mut wanted = watch.wanted();
     let mut grace = grace;

@@ -4,6 +4,7 @@ mod example;
 mod schema;
 
 use crate::check;
+use crate::out;
 use crate::reload::{self, Change, Read};
 use carnet_ops::config::ConfigError;
 use clap::{Args, Subcommand};
@@ -44,22 +45,19 @@ enum Command {
 pub fn run(args: &ConfigArgs) -> ExitCode {
     match &args.command {
         Command::Example { roles } => {
-            print!("{}", example::example(roles, &schema::schema()));
-            ExitCode::SUCCESS
+            out::print(&example::example(roles, &schema::schema()), ExitCode::SUCCESS)
         }
-        Command::Schema => {
-            println!("{:#}", schema::schema());
-            ExitCode::SUCCESS
-        }
+        Command::Schema => out::print(&format!("{:#}\n", schema::schema()), ExitCode::SUCCESS),
         Command::Diff { old, new, json } => match diff(old, new) {
             Ok(changes) => {
-                if *json {
+                let code = if changes.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE };
+                let text = if *json {
                     let changes: Vec<_> = changes.iter().map(Change::json).collect();
-                    println!("{}", json!({ "changes": changes }));
+                    format!("{}\n", json!({ "changes": changes }))
                 } else {
-                    changes.iter().for_each(|change| println!("{change}"));
-                }
-                if changes.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+                    changes.iter().map(|change| format!("{change}\n")).collect()
+                };
+                out::print(&text, code)
             }
             Err(error) => {
                 eprintln!("{:?}", miette::Report::new_boxed(error));

@@ -7,7 +7,7 @@
 //! not come again counts as failed.
 
 use std::collections::{HashMap, HashSet, VecDeque};
-use std::io::IsTerminal as _;
+use std::io::{IsTerminal as _, Write as _};
 use std::path::Path;
 use std::pin::Pin;
 use std::process::ExitCode;
@@ -37,7 +37,8 @@ pub fn run(args: UeArgs) -> ExitCode {
     let json = args.json;
     let complain = |word: &str, sentence: &str| {
         if json {
-            println!("{}", serde_json::json!({"event": "error", "error": word, "reason": sentence}));
+            let said = serde_json::json!({"event": "error", "error": word, "reason": sentence});
+            let _ = writeln!(std::io::stdout(), "{said}");
         }
         eprintln!("carnet ue: {sentence}");
     };
